@@ -1,0 +1,3 @@
+//! Skeleton.
+pub mod proxy_protocol;
+pub mod tls;
