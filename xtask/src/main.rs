@@ -1,2 +1,47 @@
-//! Skeleton.
-fn main() {}
+//! `cargo xtask`: the checks of the house rules, the benchmarks and the acceptance runs. Every acceptance command
+//! ends with one line of JSON that holds its figures, and succeeds only where its own bar holds. Nothing here is
+//! ever part of the program, and nothing here sends load to anything but loopback.
+
+mod licences;
+mod tidy;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Checks, benchmarks and acceptance runs")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check the house rules: floors, lengths, banned calls, module headers, names, documents
+    Tidy,
+    /// Check licences and duplicate versions of all dependencies
+    Licences,
+}
+
+/// The root of the repository.
+pub fn root() -> PathBuf {
+    let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().map_or(manifest.clone(), PathBuf::from)
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.command {
+        Command::Tidy => tidy::run(&root()),
+        Command::Licences => licences::run(&root()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
