@@ -1,0 +1,579 @@
+//! One shard of the index: variants by key, and the queues that decide what leaves first.
+//!
+//! Eviction is S3-FIFO (Yang et al., SOSP 2023): new objects wait in a small queue (a tenth of the bytes) and reach the main queue only
+//! if they are asked for again, so that a scan passes through without displacing what is used. Queues are lists through one slab:
+//! no allocation for each entry, removal anywhere in constant time.
+//!
+//! Must never free an object itself: what leaves is returned, and dropped by the caller after the lock is released.
+
+use crate::purge::{Marks, PurgeKind, PurgeLog, PurgeStamp};
+use crate::stored::Stored;
+use smallvec::SmallVec;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+type Hashed = foldhash::fast::RandomState;
+/// Objects that left a shard.
+pub(crate) type Left<M> = SmallVec<[Arc<Stored<M>>; 2]>;
+
+const NONE: u32 = u32::MAX;
+/// Uses that are remembered for an object.
+const FREQUENCY_MAX: u8 = 3;
+/// Objects that one eviction may spare before it takes one regardless: bounds the time under the lock.
+const EVICT_STEPS_MAX: usize = 128;
+/// The small queue's share of the bytes: one part in this many.
+const SMALL_PART: u64 = 10;
+/// Slabs shorter than this are never compacted.
+const SLOTS_KEPT: usize = 64;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Queue {
+    Small,
+    Main,
+}
+
+#[derive(Debug)]
+struct Node<M> {
+    stored: Arc<Stored<M>>,
+    /// The purge log's number when this object was last compared with it.
+    compared: u64,
+    prev: u32,
+    next: u32,
+    queue: Queue,
+    frequency: u8,
+    soft_purged: bool,
+}
+
+#[derive(Debug)]
+enum Slot<M> {
+    Free { next: u32 },
+    Used(Node<M>),
+}
+
+#[derive(Debug)]
+struct List {
+    head: u32,
+    tail: u32,
+    bytes: u64,
+}
+
+impl List {
+    const EMPTY: Self = Self {
+        head: NONE,
+        tail: NONE,
+        bytes: 0,
+    };
+}
+
+/// Keys evicted lately from the small queue: one that returns was worth keeping.
+#[derive(Debug, Default)]
+struct Ghosts {
+    order: VecDeque<u64>,
+    present: HashSet<u64, Hashed>,
+}
+
+impl Ghosts {
+    fn insert(&mut self, hash: u128, keys_max: usize) {
+        if self.present.insert(hash as u64) {
+            self.order.push_back(hash as u64);
+        }
+        while self.order.len() > keys_max {
+            if let Some(old) = self.order.pop_front() {
+                self.present.remove(&old);
+            }
+        }
+    }
+
+    /// Its place in the order stays taken until it is reached; that only makes the memory a little shorter.
+    fn take(&mut self, hash: u128) -> bool {
+        self.present.remove(&(hash as u64))
+    }
+}
+
+/// What a lookup found.
+pub(crate) struct Found<M> {
+    pub(crate) stored: Arc<Stored<M>>,
+    pub(crate) soft_purged: bool,
+}
+
+/// What [`Shard::evict`] took.
+pub(crate) struct Evicted<M> {
+    pub(crate) stored: Arc<Stored<M>>,
+    pub(crate) was_purged: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shard<M> {
+    /// Variants of a key, oldest first.
+    keys: HashMap<u128, SmallVec<[u32; 2]>, Hashed>,
+    slots: Vec<Slot<M>>,
+    free: u32,
+    live: usize,
+    small: List,
+    main: List,
+    ghosts: Ghosts,
+    purged_keys: PurgedKeys,
+    pub(crate) hits: u64,
+    pub(crate) misses: u64,
+}
+
+impl<M> Shard<M> {
+    /// Bytes of index for each object: slab slot and key slot at the slack that doubling leaves, and a remembered key.
+    pub(crate) const ENTRY_BYTES: u64 = {
+        let key = (size_of::<u128>() + size_of::<SmallVec<[u32; 2]>>() + 1) * 16 / 7;
+        let ghost = 2 * size_of::<u64>() + (size_of::<u64>() + 1) * 16 / 7;
+        (2 * size_of::<Slot<M>>() + key + ghost) as u64
+    };
+
+    pub(crate) fn new(purged_keys_max: usize) -> Self {
+        Self {
+            keys: HashMap::default(),
+            slots: Vec::new(),
+            free: NONE,
+            live: 0,
+            small: List::EMPTY,
+            main: List::EMPTY,
+            ghosts: Ghosts::default(),
+            purged_keys: PurgedKeys {
+                keys_max: purged_keys_max,
+                ..PurgedKeys::default()
+            },
+            hits: 0,
+            misses: 0,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.live
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.small.bytes + self.main.bytes
+    }
+
+    pub(crate) fn cost(stored: &Stored<M>) -> u64 {
+        stored.weight() + Self::ENTRY_BYTES
+    }
+
+    fn node(&self, id: u32) -> Option<&Node<M>> {
+        match self.slots.get(id as usize) {
+            Some(Slot::Used(node)) => Some(node),
+            _ => None,
+        }
+    }
+
+    fn node_mut(&mut self, id: u32) -> Option<&mut Node<M>> {
+        match self.slots.get_mut(id as usize) {
+            Some(Slot::Used(node)) => Some(node),
+            _ => None,
+        }
+    }
+
+    /// The slots of a key's variants, oldest first; none where the hash is another key's.
+    fn variants(&self, hash: u128, text: &str) -> SmallVec<[u32; 2]> {
+        let Some(ids) = self.keys.get(&hash) else {
+            return SmallVec::new();
+        };
+        match ids.first().and_then(|id| self.node(*id)) {
+            Some(node) if &*node.stored.key == text => ids.clone(),
+            _ => SmallVec::new(),
+        }
+    }
+
+    /// All variants of a key, newest first, purged ones too.
+    pub(crate) fn all(&self, hash: u128, text: &str) -> Vec<Arc<Stored<M>>> {
+        let ids = self.variants(hash, text);
+        ids.iter()
+            .rev()
+            .filter_map(|id| self.node(*id))
+            .map(|node| Arc::clone(&node.stored))
+            .collect()
+    }
+
+    pub(crate) fn lookup(
+        &mut self,
+        (hash, text): (u128, &str),
+        log: &PurgeLog,
+        left: &mut Left<M>,
+        mut pick: impl FnMut(&Stored<M>) -> bool,
+    ) -> Option<Found<M>> {
+        let mut purged: SmallVec<[u32; 2]> = SmallVec::new();
+        let mut found = None;
+        for id in self.variants(hash, text).into_iter().rev() {
+            if self.is_purged(id, log) {
+                purged.push(id);
+                continue;
+            }
+            let Some(node) = self.node_mut(id) else {
+                continue;
+            };
+            if pick(&node.stored) {
+                node.frequency = (node.frequency + 1).min(FREQUENCY_MAX);
+                found = Some(Found {
+                    stored: Arc::clone(&node.stored),
+                    soft_purged: node.soft_purged,
+                });
+                break;
+            }
+        }
+        // Only after the last `pick`, which is the caller's code: a panic in it then leaves nothing half done.
+        left.extend(purged.into_iter().filter_map(|id| self.remove(id)));
+        *(if found.is_some() {
+            &mut self.hits
+        } else {
+            &mut self.misses
+        }) += 1;
+        found
+    }
+
+    /// Compares an object with the purges recorded since it was last compared; marks it where one was soft.
+    fn is_purged(&mut self, id: u32, log: &PurgeLog) -> bool {
+        let recorded = log.recorded();
+        let Some(node) = self.node_mut(id) else {
+            return false;
+        };
+        if node.compared == recorded {
+            return false;
+        }
+        match log.since(&node.stored.key_ref(), node.stored.stamp) {
+            Some(PurgeKind::Hard) => return true,
+            Some(PurgeKind::Soft) => node.soft_purged = true,
+            None => {}
+        }
+        node.compared = recorded;
+        false
+    }
+
+    /// The strongest purge of this key alone, after a stamp.
+    pub(crate) fn key_purged_since(&self, hash: u128, stamp: PurgeStamp) -> Option<PurgeKind> {
+        self.purged_keys.since(hash, stamp)
+    }
+
+    /// Stores an object, in place of one of the same variant. The caller has checked that it was not purged meanwhile (hard).
+    pub(crate) fn insert(
+        &mut self,
+        stored: Arc<Stored<M>>,
+        compared: u64,
+        soft_purged: bool,
+    ) -> Left<M> {
+        let mut left = Left::new();
+        let (hash, cost) = (stored.hash, Self::cost(&stored));
+        let others = self.keys.contains_key(&hash) && self.variants(hash, &stored.key).is_empty();
+        if others {
+            // Another key of the same hash: one of them has to go, or a lookup would be ambiguous.
+            left = self.remove_key(hash);
+        }
+        let same = self
+            .variants(hash, &stored.key)
+            .into_iter()
+            .find(|id| self.is_variant(*id, &stored.variant));
+        if let Some(id) = same {
+            left.extend(self.swap(id, stored, compared, soft_purged));
+            return left;
+        }
+        let queue = if self.ghosts.take(hash) {
+            Queue::Main
+        } else {
+            Queue::Small
+        };
+        let node = Node {
+            stored,
+            compared,
+            prev: NONE,
+            next: NONE,
+            queue,
+            frequency: 0,
+            soft_purged,
+        };
+        let id = self.allocate(node);
+        self.link(id, queue, cost);
+        self.keys.entry(hash).or_default().push(id);
+        left
+    }
+
+    fn is_variant(&self, id: u32, variant: &[u8]) -> bool {
+        self.node(id)
+            .is_some_and(|node| *node.stored.variant == *variant)
+    }
+
+    /// Removes the oldest variants of a key beyond a count.
+    pub(crate) fn trim_variants(&mut self, hash: u128, variants_max: usize) -> Left<M> {
+        let mut left = Left::new();
+        while let Some(ids) = self.keys.get(&hash).filter(|ids| ids.len() > variants_max) {
+            let Some(id) = ids.first().copied() else {
+                break;
+            };
+            left.extend(self.remove(id));
+        }
+        left
+    }
+
+    /// Puts an object in another's place, keeping its rank in the queues; it becomes its key's newest variant.
+    fn swap(
+        &mut self,
+        id: u32,
+        stored: Arc<Stored<M>>,
+        compared: u64,
+        soft_purged: bool,
+    ) -> Option<Arc<Stored<M>>> {
+        let (hash, cost) = (stored.hash, Self::cost(&stored));
+        let node = self.node_mut(id)?;
+        let old = std::mem::replace(&mut node.stored, stored);
+        (node.compared, node.soft_purged) = (compared, soft_purged);
+        let queue = node.queue;
+        let list = self.list(queue);
+        list.bytes = (list.bytes + cost).saturating_sub(Self::cost(&old));
+        if let Some(ids) = self.keys.get_mut(&hash) {
+            ids.retain(|other| *other != id);
+            ids.push(id);
+        }
+        Some(old)
+    }
+
+    /// Where an object is stored still.
+    pub(crate) fn find(&self, stored: &Arc<Stored<M>>) -> Option<u32> {
+        let is_it = |id: &u32| {
+            self.node(*id)
+                .is_some_and(|node| Arc::ptr_eq(&node.stored, stored))
+        };
+        self.variants(stored.hash, &stored.key)
+            .into_iter()
+            .find(is_it)
+    }
+
+    /// Puts `stored` in the place of the object in slot `id`; another of its variant leaves too.
+    pub(crate) fn replace(
+        &mut self,
+        id: u32,
+        stored: Arc<Stored<M>>,
+        compared: u64,
+        soft_purged: bool,
+    ) -> Left<M> {
+        let ids = self.variants(stored.hash, &stored.key);
+        let twin = ids
+            .into_iter()
+            .find(|other| *other != id && self.is_variant(*other, &stored.variant));
+        let mut left: Left<M> = self
+            .swap(id, stored, compared, soft_purged)
+            .into_iter()
+            .collect();
+        left.extend(twin.and_then(|twin| self.remove(twin)));
+        left
+    }
+
+    /// Purges a key's objects now, and records it for those whose fetch is under way.
+    pub(crate) fn purge_key(
+        &mut self,
+        hash: u128,
+        text: &str,
+        kind: PurgeKind,
+        sequence: u64,
+    ) -> (usize, Left<M>) {
+        self.purged_keys.record(hash, kind, sequence);
+        let ids = self.variants(hash, text);
+        let objects = ids.len();
+        let mut left = Left::new();
+        for id in ids {
+            match kind {
+                PurgeKind::Hard => left.extend(self.remove(id)),
+                PurgeKind::Soft => {
+                    if let Some(node) = self.node_mut(id) {
+                        node.soft_purged = true;
+                    }
+                }
+            }
+        }
+        (objects, left)
+    }
+
+    fn remove_key(&mut self, hash: u128) -> Left<M> {
+        let ids = self.keys.get(&hash).cloned().unwrap_or_default();
+        ids.into_iter().filter_map(|id| self.remove(id)).collect()
+    }
+
+    pub(crate) fn remove(&mut self, id: u32) -> Option<Arc<Stored<M>>> {
+        self.unlink(id)?;
+        let freed = std::mem::replace(
+            self.slots.get_mut(id as usize)?,
+            Slot::Free { next: self.free },
+        );
+        self.free = id;
+        self.live -= 1;
+        let Slot::Used(node) = freed else { return None };
+        let hash = node.stored.hash;
+        if let Some(ids) = self.keys.get_mut(&hash) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.keys.remove(&hash);
+            }
+        }
+        Some(node.stored)
+    }
+
+    /// Removes the object that is worth least; `None` where the shard is empty.
+    pub(crate) fn evict(&mut self, log: &PurgeLog) -> Option<Evicted<M>> {
+        for step in 0..=EVICT_STEPS_MAX {
+            let full = self.small.bytes.saturating_mul(SMALL_PART) >= self.bytes();
+            let from_small = self.small.tail != NONE && (full || self.main.tail == NONE);
+            let id = if from_small {
+                self.small.tail
+            } else {
+                self.main.tail
+            };
+            let was_purged = self.is_purged(id, log);
+            let node = self.node_mut(id)?;
+            let hash = node.stored.hash;
+            // Asked for more than once while it waited, or since it was last spared.
+            let spare =
+                node.frequency > u8::from(from_small) && !was_purged && step < EVICT_STEPS_MAX;
+            if spare {
+                node.frequency = if from_small { 0 } else { node.frequency - 1 };
+                let cost = Self::cost(&node.stored);
+                self.unlink(id)?;
+                self.link(id, Queue::Main, cost);
+                continue;
+            }
+            let stored = self.remove(id)?;
+            if from_small && !was_purged {
+                self.ghosts.insert(hash, self.live + SLOTS_KEPT);
+            }
+            return Some(Evicted { stored, was_purged });
+        }
+        None
+    }
+
+    /// Removes purged objects among `slots` slots from `from`; tells where to go on, `None` at the end.
+    pub(crate) fn reclaim(
+        &mut self,
+        from: usize,
+        slots: usize,
+        log: &PurgeLog,
+    ) -> (Option<usize>, Left<M>) {
+        let until = from.saturating_add(slots).min(self.slots.len());
+        let mut left = Left::new();
+        for id in from..until {
+            let id = id as u32;
+            if self.is_purged(id, log) {
+                left.extend(self.remove(id));
+            }
+        }
+        ((until < self.slots.len()).then_some(until), left)
+    }
+
+    fn allocate(&mut self, node: Node<M>) -> u32 {
+        self.live += 1;
+        let id = self.free;
+        match self.slots.get_mut(id as usize) {
+            Some(slot) => {
+                if let Slot::Free { next } = slot {
+                    self.free = *next;
+                }
+                *slot = Slot::Used(node);
+                id
+            }
+            None => {
+                self.slots.push(Slot::Used(node));
+                (self.slots.len() - 1) as u32
+            }
+        }
+    }
+
+    fn list(&mut self, queue: Queue) -> &mut List {
+        match queue {
+            Queue::Small => &mut self.small,
+            Queue::Main => &mut self.main,
+        }
+    }
+
+    fn link(&mut self, id: u32, queue: Queue, cost: u64) {
+        let list = self.list(queue);
+        let next = std::mem::replace(&mut list.head, id);
+        list.bytes += cost;
+        if next == NONE {
+            list.tail = id;
+        }
+        if let Some(node) = self.node_mut(next) {
+            node.prev = id;
+        }
+        if let Some(node) = self.node_mut(id) {
+            (node.prev, node.next, node.queue) = (NONE, next, queue);
+        }
+    }
+
+    fn unlink(&mut self, id: u32) -> Option<()> {
+        let node = self.node(id)?;
+        let (prev, next, queue, cost) =
+            (node.prev, node.next, node.queue, Self::cost(&node.stored));
+        match self.node_mut(prev) {
+            Some(node) => node.next = next,
+            None => self.list(queue).head = next,
+        }
+        match self.node_mut(next) {
+            Some(node) => node.prev = prev,
+            None => self.list(queue).tail = prev,
+        }
+        let list = self.list(queue);
+        list.bytes = list.bytes.saturating_sub(cost);
+        Some(())
+    }
+
+    /// Gives index memory back once three quarters of it are unused; slot numbers change.
+    pub(crate) fn compact(&mut self) {
+        if self.slots.len() <= SLOTS_KEPT || self.live * 4 > self.slots.len() {
+            return;
+        }
+        let mut moved = vec![NONE; self.slots.len()];
+        let mut next_id = 0;
+        for (slot, to) in self.slots.iter().zip(&mut moved) {
+            if matches!(slot, Slot::Used(_)) {
+                *to = next_id;
+                next_id += 1;
+            }
+        }
+        let at = |id: u32| moved.get(id as usize).copied().unwrap_or(NONE);
+        self.slots.retain(|slot| matches!(slot, Slot::Used(_)));
+        self.slots.shrink_to(self.live * 2);
+        self.free = NONE;
+        for slot in &mut self.slots {
+            if let Slot::Used(node) = slot {
+                (node.prev, node.next) = (at(node.prev), at(node.next));
+            }
+        }
+        for list in [&mut self.small, &mut self.main] {
+            (list.head, list.tail) = (at(list.head), at(list.tail));
+        }
+        self.keys
+            .values_mut()
+            .flatten()
+            .for_each(|id| *id = at(*id));
+        self.keys.shrink_to(self.live * 2);
+        self.ghosts.order.shrink_to(self.live * 2);
+        self.ghosts.present.shrink_to(self.live * 2);
+    }
+}
+
+/// Purges by key that may concern a fetch under way.
+#[derive(Debug, Default)]
+struct PurgedKeys {
+    keys: HashMap<u128, Marks, Hashed>,
+    keys_max: usize,
+    /// What was forgotten: every fetch that began before it counts as purged.
+    forgotten: Marks,
+}
+
+impl PurgedKeys {
+    fn record(&mut self, hash: u128, kind: PurgeKind, sequence: u64) {
+        if self.keys.len() >= self.keys_max && !self.keys.contains_key(&hash) {
+            self.keys.clear();
+            self.forgotten
+                .raise(PurgeKind::Hard, sequence.saturating_sub(1));
+        }
+        self.keys.entry(hash).or_default().raise(kind, sequence);
+    }
+
+    fn since(&self, hash: u128, stamp: PurgeStamp) -> Option<PurgeKind> {
+        self.forgotten
+            .since(stamp)
+            .max(self.keys.get(&hash).and_then(|marks| marks.since(stamp)))
+    }
+}

@@ -1,0 +1,85 @@
+//! What the cache counts. Must never be read to decide anything.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Counters of the cache since it was made, updated without order between them.
+        #[derive(Debug, Default)]
+        pub struct CacheStats {
+            $($(#[$doc])* pub $name: AtomicU64,)*
+        }
+
+        /// The values of [`CacheStats`] at one moment.
+        #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+        pub struct CacheCounts {
+            $($(#[$doc])* pub $name: u64,)*
+            /// Lookups that found a variant that was picked.
+            pub hits: u64,
+            /// Lookups that found nothing.
+            pub misses: u64,
+            /// Objects stored now (a gauge).
+            pub entries: u64,
+            /// Bytes of memory that stored objects hold now, index included (a gauge).
+            pub bytes: u64,
+            /// Bytes of memory that fills in flight hold now (a gauge).
+            pub fills_bytes: u64,
+        }
+
+        impl CacheStats {
+            /// Reads all counters; what the shards count is added by [`Store::counts`](crate::Store::counts).
+            pub(crate) fn counts(&self) -> CacheCounts {
+                CacheCounts { $($name: self.$name.load(Ordering::Relaxed),)* ..CacheCounts::default() }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Objects stored.
+    inserts,
+    /// Objects whose fields were renewed in place by a 304.
+    replaced,
+    /// Objects evicted to make room.
+    evictions,
+    /// Objects evicted because their key had `variants_max` variants.
+    evicted_variants_max,
+    /// Not stored: larger than `object_bytes_max`.
+    refused_object_bytes_max,
+    /// Not stored: nothing more could be evicted.
+    refused_memory_bytes_max,
+    /// Not stored: purged while they were fetched.
+    refused_purged,
+    /// Purges by key.
+    purges_key,
+    /// Purges by host, zone or of everything.
+    purges_scope,
+    /// Purges that took everything with them as `purge_scopes_max` was reached.
+    purge_scopes_overflows,
+    /// Objects found purged and removed.
+    purged_reclaimed,
+    /// Requests that led a flight.
+    flights,
+    /// Requests that waited for another's fetch, or read it while it filled.
+    followers,
+    /// Requests that went alone as `followers_max` waited already.
+    followers_overflows,
+    /// Followers that took over from a leader that died.
+    promoted,
+    /// Requests that went alone at once, as their key was uncacheable a moment ago.
+    passes,
+    /// Pass marks dropped as `hints_max` was reached.
+    hints_overflows,
+    /// Fills that completed.
+    fills,
+    /// Fills that failed or were dropped before their end.
+    fills_failed,
+    /// Fills that outgrew `object_bytes_max` and were only passed through.
+    fills_object_bytes_max,
+    /// Fills that were only passed through as fills in flight held `fills_bytes_max`.
+    fills_bytes_max,
+}
+
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

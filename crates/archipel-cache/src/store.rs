@@ -1,0 +1,458 @@
+//! The memory tier: finds, keeps, bounds and purges.
+//!
+//! Must never hold a shard's lock for longer than a lookup or one eviction, nor two at a time; objects are freed outside.
+
+use crate::fill::{Fill, FillBudget, FillOptions, FillReader, FillWriter};
+use crate::key::KeyRef;
+use crate::purge::{PurgeKind, PurgeLog, PurgeStamp, Purged, Scope};
+use crate::shard::{Left, Shard};
+use crate::stats::{CacheCounts, CacheStats, count};
+use crate::stored::{Head, Stored};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Shards of the index. A power of two.
+const SHARDS: usize = 64;
+/// Shards compared for fullness before one of them gives something up.
+const VICTIMS: usize = 4;
+
+/// The bounds of a [`Store`].
+#[derive(Debug, Clone)]
+pub struct StoreLimits {
+    /// Bytes of memory for stored objects and their index. Default 256 MiB.
+    pub memory_bytes_max: u64,
+    /// Bytes of one object with its overhead. Default 16 MiB.
+    pub object_bytes_max: u64,
+    /// Variants of one key (RFC 9111 section 4.1); the oldest goes. Default 64.
+    pub variants_max: usize,
+    /// Bytes of memory that all fills in flight may keep for storing; above it, fills are only passed through. Default 256 MiB.
+    pub fills_bytes_max: u64,
+    /// Bytes that a fill which is only passed through holds ahead of its slowest reader. Default 1 MiB.
+    pub fill_window_bytes_max: u64,
+    /// Zones and hosts with a recorded purge; one more purges everything instead. Default 65,536.
+    pub purge_scopes_max: usize,
+    /// Purges by key that are remembered in each of 64 shards for fetches under way; one more refuses to store what is under way in
+    /// that shard. Default 1,024.
+    pub purged_keys_max: usize,
+}
+
+impl Default for StoreLimits {
+    fn default() -> Self {
+        Self {
+            memory_bytes_max: 256 << 20,
+            object_bytes_max: 16 << 20,
+            variants_max: 64,
+            fills_bytes_max: 256 << 20,
+            fill_window_bytes_max: 1 << 20,
+            purge_scopes_max: 65_536,
+            purged_keys_max: 1_024,
+        }
+    }
+}
+
+/// What [`Store::lookup`] found.
+#[derive(Debug)]
+pub struct Lookup<M> {
+    /// The newest variant that was picked.
+    pub stored: Arc<Stored<M>>,
+    /// It was purged softly since it was stored or last revalidated: treat as stale.
+    pub soft_purged: bool,
+}
+
+/// Why an object was not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It is larger than `object_bytes_max`, or than the whole memory.
+    #[error("the object is larger than object_bytes_max")]
+    ObjectBytesMax,
+    /// Nothing more could be evicted to make room within `memory_bytes_max`.
+    #[error("memory_bytes_max leaves no room")]
+    MemoryBytesMax,
+    /// It was purged after its fetch began.
+    #[error("the object was purged while it was fetched")]
+    Purged,
+}
+
+/// The memory tier. Shared by every core; `M` is what the policy keeps with each response.
+#[derive(Debug)]
+pub struct Store<M> {
+    shards: Box<[Slice<M>; SHARDS]>,
+    /// Bytes reserved by stored objects; never above `memory_bytes_max`.
+    bytes: AtomicU64,
+    victim: AtomicUsize,
+    reclaimed: Mutex<(usize, usize)>,
+    log: PurgeLog,
+    limits: StoreLimits,
+    budget: Arc<FillBudget>,
+    stats: Arc<CacheStats>,
+}
+
+/// A shard beside others in memory: aligned so that cores working on neighbours do not share a cache line.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Slice<M> {
+    shard: Mutex<Shard<M>>,
+    /// The shard's bytes as of its last change, to choose a victim without its lock.
+    bytes: AtomicU64,
+}
+
+impl<M> Slice<M> {
+    fn lock(&self) -> MutexGuard<'_, Shard<M>> {
+        // Only a caller's `pick` could panic under the lock, and it runs between complete changes.
+        self.shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<M> Store<M> {
+    /// Bytes of index for each object, beside [`Stored::weight`].
+    pub const ENTRY_BYTES: u64 = Shard::<M>::ENTRY_BYTES;
+
+    /// An empty store.
+    pub fn new(limits: StoreLimits) -> Self {
+        let stats = Arc::new(CacheStats::default());
+        let slice = |_| Slice {
+            shard: Mutex::new(Shard::new(limits.purged_keys_max)),
+            bytes: AtomicU64::new(0),
+        };
+        Self {
+            shards: Box::new(std::array::from_fn(slice)),
+            bytes: AtomicU64::new(0),
+            victim: AtomicUsize::new(0),
+            reclaimed: Mutex::new((0, 0)),
+            log: PurgeLog::new(limits.purge_scopes_max),
+            budget: Arc::new(FillBudget::new(limits.fills_bytes_max, Arc::clone(&stats))),
+            limits,
+            stats,
+        }
+    }
+
+    /// The bounds it was made with.
+    pub fn limits(&self) -> &StoreLimits {
+        &self.limits
+    }
+
+    /// The counters shared by the store, its fills and its flights.
+    pub fn stats(&self) -> &Arc<CacheStats> {
+        &self.stats
+    }
+
+    /// All counters and gauges now. Takes each shard's lock in turn: for metrics, not for requests.
+    pub fn counts(&self) -> CacheCounts {
+        let mut counts = self.stats.counts();
+        for slice in self.shards.iter() {
+            let shard = slice.lock();
+            counts.hits += shard.hits;
+            counts.misses += shard.misses;
+            counts.entries += shard.len() as u64;
+        }
+        counts.bytes = self.bytes();
+        counts.fills_bytes = self.budget.used();
+        counts
+    }
+
+    /// Bytes of memory reserved for stored objects now; never above `memory_bytes_max`.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Where the purge sequence stands: take it before a fetch begins.
+    pub fn stamp(&self) -> PurgeStamp {
+        self.log.stamp()
+    }
+
+    /// The newest variant of a key that `pick` accepts. `pick` runs under a lock: it only compares, and never calls the store.
+    pub fn lookup(
+        &self,
+        key: &KeyRef<'_>,
+        pick: impl FnMut(&Stored<M>) -> bool,
+    ) -> Option<Lookup<M>> {
+        let slice = self.slice(key.hash);
+        let mut left = Left::new();
+        let mut shard = slice.lock();
+        let found = shard.lookup((key.hash, key.text), &self.log, &mut left, pick);
+        if !left.is_empty() {
+            self.settle(slice, shard, &left);
+            self.stats
+                .purged_reclaimed
+                .fetch_add(left.len() as u64, Ordering::Relaxed);
+        }
+        found.map(|found| Lookup {
+            stored: found.stored,
+            soft_purged: found.soft_purged,
+        })
+    }
+
+    /// All variants of a key, newest first, without counting a use: for inspection.
+    pub fn variants(&self, key: &KeyRef<'_>) -> Vec<Arc<Stored<M>>> {
+        self.slice(key.hash).lock().all(key.hash, key.text)
+    }
+
+    /// Begins a body that is read while it fills; see [`Fill::start`]. `length` is the declared Content-Length.
+    pub fn start_fill(
+        &self,
+        head: Head<M>,
+        length: Option<u64>,
+        keep_without_readers: bool,
+    ) -> (FillWriter<M>, FillReader<M>) {
+        let options = FillOptions {
+            object_bytes_max: self.limits.object_bytes_max,
+            window_bytes_max: self.limits.fill_window_bytes_max,
+            length,
+            keep_without_readers,
+        };
+        Fill::start(head, options, Arc::clone(&self.budget))
+    }
+
+    /// Stores a response, in place of one of the same key and variant.
+    ///
+    /// # Errors
+    /// [`Refused`], by name and counted; the store is then as it was, except that older objects may have been evicted.
+    pub fn insert(&self, stored: Stored<M>) -> Result<Arc<Stored<M>>, Refused> {
+        let cost = Shard::cost(&stored);
+        self.reserve(&stored, cost)?;
+        let stored = Arc::new(stored);
+        let slice = self.slice(stored.hash);
+        let mut shard = slice.lock();
+        let (compared, purged) = self.compare(&shard, &stored);
+        if purged == Some(PurgeKind::Hard) {
+            drop(shard);
+            return Err(self.refuse_purged(cost));
+        }
+        let mut left = shard.insert(Arc::clone(&stored), compared, purged.is_some());
+        let trimmed = shard.trim_variants(stored.hash, self.limits.variants_max.max(1));
+        self.stats
+            .evicted_variants_max
+            .fetch_add(trimmed.len() as u64, Ordering::Relaxed);
+        left.extend(trimmed);
+        self.settle(slice, shard, &left);
+        count(&self.stats.inserts);
+        Ok(stored)
+    }
+
+    /// Renews a stored response after a 304 (RFC 9111 section 4.3.4): the new head, the same body shared. Where the old one was evicted
+    /// meanwhile, stores the new one.
+    ///
+    /// # Errors
+    /// As [`Store::insert`]; the old response then stays, unless it was purged.
+    pub fn replace(&self, old: &Arc<Stored<M>>, head: Head<M>) -> Result<Arc<Stored<M>>, Refused> {
+        let stored = Stored::new(head, old.body().clone());
+        let (before, cost) = (Shard::cost(old), Shard::cost(&stored));
+        let more = cost.saturating_sub(before);
+        self.reserve(&stored, more)?;
+        let slice = self.slice(stored.hash);
+        let mut shard = slice.lock();
+        let place = if old.hash == stored.hash && old.key == stored.key {
+            shard.find(old)
+        } else {
+            None
+        };
+        let Some(id) = place else {
+            drop(shard);
+            self.bytes.fetch_sub(more, Ordering::Relaxed);
+            return self.insert(stored);
+        };
+        let (compared, purged) = self.compare(&shard, &stored);
+        if purged == Some(PurgeKind::Hard) {
+            drop(shard);
+            return Err(self.refuse_purged(more));
+        }
+        let stored = Arc::new(stored);
+        let left = shard.replace(id, Arc::clone(&stored), compared, purged.is_some());
+        // Only the difference was reserved above, so the rest of the new object's bytes are the old one's.
+        self.settle_keeping(slice, shard, &left, cost - more);
+        count(&self.stats.replaced);
+        Ok(stored)
+    }
+
+    /// Removes one stored response, if it is stored still.
+    pub fn remove(&self, stored: &Arc<Stored<M>>) -> bool {
+        let slice = self.slice(stored.hash);
+        let mut shard = slice.lock();
+        let left: Left<M> = shard
+            .find(stored)
+            .and_then(|id| shard.remove(id))
+            .into_iter()
+            .collect();
+        let removed = !left.is_empty();
+        self.settle(slice, shard, &left);
+        removed
+    }
+
+    /// Purges all variants of a key, and what is being fetched for it.
+    pub fn purge_key(&self, key: &KeyRef<'_>, kind: PurgeKind) -> Purged {
+        let slice = self.slice(key.hash);
+        let mut shard = slice.lock();
+        // Numbered under the shard's lock: an insert sees either no number or the record.
+        let sequence = self.log.next();
+        let (objects, left) = shard.purge_key(key.hash, key.text, kind, sequence);
+        self.settle(slice, shard, &left);
+        count(&self.stats.purges_key);
+        Purged { sequence, objects }
+    }
+
+    /// Purges a zone, in constant time.
+    pub fn purge_zone(&self, zone: u32, kind: PurgeKind) -> Purged {
+        self.purge_scope(Some(Scope::Zone(zone)), kind)
+    }
+
+    /// Purges a host (see [`KeyRef::host`]), in constant time.
+    pub fn purge_host(&self, host: u64, kind: PurgeKind) -> Purged {
+        self.purge_scope(Some(Scope::Host(host)), kind)
+    }
+
+    /// Purges everything, in constant time.
+    pub fn purge_all(&self, kind: PurgeKind) -> Purged {
+        self.purge_scope(None, kind)
+    }
+
+    fn purge_scope(&self, scope: Option<Scope>, kind: PurgeKind) -> Purged {
+        let (sequence, overflowed) = self.log.record(scope, kind);
+        count(&self.stats.purges_scope);
+        if overflowed {
+            count(&self.stats.purge_scopes_overflows);
+        }
+        Purged {
+            sequence,
+            objects: 0,
+        }
+    }
+
+    /// The strongest purge of this key, its host, its zone or everything after a stamp.
+    pub fn purged_since(&self, key: &KeyRef<'_>, stamp: PurgeStamp) -> Option<PurgeKind> {
+        if self.log.stamp() <= stamp {
+            return None;
+        }
+        let by_key = self
+            .slice(key.hash)
+            .lock()
+            .key_purged_since(key.hash, stamp);
+        by_key.max(self.log.since(key, stamp))
+    }
+
+    /// Gives purged objects' memory back: looks at up to `slots` objects, going on where the last call stopped. Returns how many were
+    /// removed. Optional (lookups and evictions do it as well): call it now and then after a large purge.
+    pub fn reclaim(&self, slots: usize) -> usize {
+        let mut at = self
+            .reclaimed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(slice) = self.shards.get(at.0 % SHARDS) else {
+            return 0;
+        };
+        let mut shard = slice.lock();
+        let (next, left) = shard.reclaim(at.1, slots, &self.log);
+        *at = next.map_or(((at.0 + 1) % SHARDS, 0), |slot| (at.0, slot));
+        self.settle(slice, shard, &left);
+        self.stats
+            .purged_reclaimed
+            .fetch_add(left.len() as u64, Ordering::Relaxed);
+        left.len()
+    }
+
+    fn slice(&self, hash: u128) -> &Slice<M> {
+        // The map inside uses other bits, hashed again.
+        &self.shards[(hash >> 64) as usize % SHARDS]
+    }
+
+    /// What was purged since a response's fetch began, and the number up to which that is known.
+    fn compare(&self, shard: &Shard<M>, stored: &Stored<M>) -> (u64, Option<PurgeKind>) {
+        let compared = self.log.recorded();
+        let by_key = shard.key_purged_since(stored.hash, stored.stamp);
+        (
+            compared,
+            by_key.max(self.log.since(&stored.key_ref(), stored.stamp)),
+        )
+    }
+
+    fn refuse_purged(&self, reserved: u64) -> Refused {
+        self.bytes.fetch_sub(reserved, Ordering::Relaxed);
+        count(&self.stats.refused_purged);
+        Refused::Purged
+    }
+
+    /// Ends a change of a shard: notes its size, releases the lock, gives back the bytes of what left. The objects themselves are
+    /// freed by the caller, with no lock held.
+    fn settle(&self, slice: &Slice<M>, shard: MutexGuard<'_, Shard<M>>, left: &Left<M>) {
+        self.settle_keeping(slice, shard, left, 0);
+    }
+
+    /// [`Store::settle`], with `kept` bytes passing from what left to what took its place.
+    fn settle_keeping(
+        &self,
+        slice: &Slice<M>,
+        mut shard: MutexGuard<'_, Shard<M>>,
+        left: &Left<M>,
+        kept: u64,
+    ) {
+        if !left.is_empty() {
+            shard.compact();
+        }
+        slice.bytes.store(shard.bytes(), Ordering::Relaxed);
+        drop(shard);
+        let bytes: u64 = left.iter().map(|stored| Shard::cost(stored)).sum();
+        self.bytes
+            .fetch_sub(bytes.saturating_sub(kept), Ordering::Relaxed);
+    }
+
+    /// Reserves `bytes` for an object, evicting others until they fit.
+    fn reserve(&self, stored: &Stored<M>, bytes: u64) -> Result<(), Refused> {
+        let most = self
+            .limits
+            .object_bytes_max
+            .min(self.limits.memory_bytes_max);
+        if Shard::cost(stored) > most {
+            count(&self.stats.refused_object_bytes_max);
+            return Err(Refused::ObjectBytesMax);
+        }
+        loop {
+            let room = |used: u64| {
+                used.checked_add(bytes)
+                    .filter(|sum| *sum <= self.limits.memory_bytes_max)
+            };
+            if self
+                .bytes
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, room)
+                .is_ok()
+            {
+                return Ok(());
+            }
+            if !self.make_room(stored.hash) {
+                count(&self.stats.refused_memory_bytes_max);
+                return Err(Refused::MemoryBytesMax);
+            }
+        }
+    }
+
+    /// Evicts one object: from the fullest of a few shards, or from any that has one. The disk tier's writer takes it from here.
+    fn make_room(&self, hash: u128) -> bool {
+        let first = self.victim.fetch_add(VICTIMS - 1, Ordering::Relaxed);
+        let own = (hash >> 64) as usize % SHARDS;
+        let some = (0..VICTIMS - 1)
+            .map(|step| (first + step) % SHARDS)
+            .chain([own]);
+        let fullest = some
+            .max_by_key(|at| self.shards[*at].bytes.load(Ordering::Relaxed))
+            .unwrap_or(own);
+        std::iter::once(fullest)
+            .chain(0..SHARDS)
+            .any(|at| self.evict_from(&self.shards[at]))
+    }
+
+    fn evict_from(&self, slice: &Slice<M>) -> bool {
+        if slice.bytes.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let mut shard = slice.lock();
+        let Some(evicted) = shard.evict(&self.log) else {
+            return false;
+        };
+        let left: Left<M> = std::iter::once(evicted.stored).collect();
+        self.settle(slice, shard, &left);
+        count(if evicted.was_purged {
+            &self.stats.purged_reclaimed
+        } else {
+            &self.stats.evictions
+        });
+        true
+    }
+}
