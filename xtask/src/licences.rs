@@ -42,44 +42,25 @@ const TWICE: &[(&str, &str)] = &[
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
-    resolve: Resolve,
 }
 
 #[derive(Deserialize)]
 struct Package {
-    id: String,
     name: String,
     version: String,
     license: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Resolve {
-    nodes: Vec<Node>,
-}
-
-#[derive(Deserialize)]
-struct Node {
-    id: String,
-}
-
-/// Judges the crates that `cargo metadata` resolves for this machine, and `deny.toml`.
+/// Judges the crates that the workspace builds with on this machine, and `deny.toml`.
 ///
 /// # Errors
 /// A licence or a duplicate that is not allowed, a stale entry, or a `deny.toml` that says something else.
 pub fn run(root: &Path) -> Result<()> {
+    let used = used(root)?;
     let metadata = metadata(root)?;
-    let used: BTreeSet<&str> = metadata
-        .resolve
-        .nodes
-        .iter()
-        .map(|node| node.id.as_str())
-        .collect();
-    let packages: Vec<&Package> = metadata
-        .packages
-        .iter()
-        .filter(|package| used.contains(package.id.as_str()))
-        .collect();
+    let is_used =
+        |package: &&Package| used.contains(&(package.name.clone(), package.version.clone()));
+    let packages: Vec<&Package> = metadata.packages.iter().filter(is_used).collect();
     let mut problems = Vec::new();
     for package in &packages {
         let licence = package.license.as_deref().unwrap_or("none");
@@ -108,34 +89,47 @@ pub fn run(root: &Path) -> Result<()> {
 }
 
 fn metadata(root: &Path) -> Result<Metadata> {
-    let host = rustc_host()?;
-    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .current_dir(root)
-        .args([
-            "metadata",
-            "--format-version=1",
-            "--locked",
-            "--filter-platform",
-            &host,
-        ])
-        .output()
-        .context("cargo metadata")?;
-    ensure!(
-        output.status.success(),
-        "cargo metadata: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    serde_json::from_slice(&output.stdout).context("cargo metadata")
+    serde_json::from_str(&cargo(
+        root,
+        &["metadata", "--format-version=1", "--locked"],
+    )?)
+    .context("cargo metadata")
 }
 
-fn rustc_host() -> Result<String> {
-    let output = Command::new("rustc")
-        .arg("-vV")
+/// Name and version of what is really built here. `cargo metadata` also lists optional crates that only a weak
+/// feature (`ring?/std`) mentions, so the selection is cargo tree's.
+fn used(root: &Path) -> Result<BTreeSet<(String, String)>> {
+    let tree = [
+        "tree",
+        "--workspace",
+        "--locked",
+        "--edges=normal,build,dev",
+        "--prefix=none",
+        "--format={p}",
+    ];
+    let text = cargo(root, &tree)?;
+    let pair = |line: &str| {
+        let mut words = line.split_whitespace();
+        let name = words.next()?;
+        Some((name.to_owned(), words.next()?.strip_prefix('v')?.to_owned()))
+    };
+    Ok(text.lines().filter_map(pair).collect())
+}
+
+fn cargo(root: &Path, arguments: &[&str]) -> Result<String> {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(program)
+        .current_dir(root)
+        .args(arguments)
         .output()
-        .context("rustc -vV")?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("rustc -vV names no host")?.to_owned())
+        .context("cargo")?;
+    ensure!(
+        output.status.success(),
+        "cargo {}: {}",
+        arguments[0],
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Whether an SPDX expression can be met with permissive licences alone.
