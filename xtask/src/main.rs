@@ -2,7 +2,10 @@
 //! ends with one line of JSON that holds its figures, and succeeds only where its own bar holds. Nothing here is
 //! ever part of the program, and nothing here sends load to anything but loopback.
 
+mod cache_tests;
+mod edge;
 mod licences;
+mod process;
 mod tidy;
 
 use std::path::PathBuf;
@@ -23,6 +26,8 @@ enum Command {
     Tidy,
     /// Check licences and duplicate versions of all dependencies
     Licences,
+    /// Run http-tests/cache-tests against a fresh edge
+    CacheTests(cache_tests::Options),
 }
 
 /// The root of the repository.
@@ -36,6 +41,7 @@ fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Tidy => tidy::run(&root()),
         Command::Licences => licences::run(&root()),
+        Command::CacheTests(options) => cache_tests::run(&root(), &options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

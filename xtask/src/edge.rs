@@ -1,0 +1,182 @@
+//! Builds and starts the program under test, always a fresh one with its own configuration, on loopback.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Deserialize;
+
+use crate::process::{self, Folder, Process};
+
+/// A running edge; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Edge {
+    /// The program.
+    pub process: Process,
+    /// What it listens on.
+    pub ready: Ready,
+    /// Its configuration, state and log.
+    pub folder: Folder,
+}
+
+/// What the program announces when it serves.
+#[derive(Debug, Deserialize)]
+pub struct Ready {
+    /// All listeners, in the order of the configuration.
+    pub listeners: Vec<Listener>,
+    /// The admin listener.
+    pub admin: Option<SocketAddr>,
+}
+
+/// One listener.
+#[derive(Debug, Deserialize)]
+pub struct Listener {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+}
+
+/// What an edge is started with.
+#[derive(Debug, Default)]
+pub struct Setup {
+    /// `node.toml`; `{folder}` stands for the edge's own folder.
+    pub node: String,
+    /// `zones/site.toml`.
+    pub zone: String,
+    /// Pins the edge to one core.
+    pub core: Option<usize>,
+    /// Files beside the configuration: name and content.
+    pub files: Vec<(String, Vec<u8>)>,
+}
+
+impl Edge {
+    /// Builds the release binary and starts it.
+    ///
+    /// # Errors
+    /// It does not build, or it does not announce that it serves.
+    pub fn start(root: &Path, setup: &Setup) -> Result<Self> {
+        let binary = build(root)?;
+        let folder = Folder::new("edge")?;
+        let shown = folder.path().to_string_lossy().into_owned();
+        for (name, content) in &setup.files {
+            folder.write(name, content)?;
+        }
+        folder.write("node.toml", setup.node.replace("{folder}", &shown))?;
+        folder.write("zones/site.toml", setup.zone.replace("{folder}", &shown))?;
+        let log = std::fs::File::create(folder.path().join("stderr.log"))?;
+        let mut command = process::on_core(setup.core, &binary);
+        command
+            .arg("up")
+            .arg("--config")
+            .arg(folder.path())
+            .arg("--announce")
+            .arg("-");
+        command
+            .current_dir(folder.path())
+            .stdout(Stdio::piped())
+            .stderr(log);
+        let mut process = Process::start("archipel", &mut command)?;
+        let ready = process::await_line(&mut process, parse_ready);
+        let ready = ready.with_context(|| {
+            std::fs::read_to_string(folder.path().join("stderr.log")).unwrap_or_default()
+        })?;
+        Ok(Self {
+            process,
+            ready,
+            folder,
+        })
+    }
+
+    /// The first listener without TLS.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn plain(&self) -> Result<SocketAddr> {
+        self.listener(false)
+    }
+
+    /// The first listener with TLS.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn tls(&self) -> Result<SocketAddr> {
+        self.listener(true)
+    }
+
+    fn listener(&self, tls: bool) -> Result<SocketAddr> {
+        let found = self
+            .ready
+            .listeners
+            .iter()
+            .find(|listener| listener.tls == tls);
+        Ok(found
+            .with_context(|| format!("the edge announced no listener with tls = {tls}"))?
+            .address)
+    }
+
+    /// What the edge wrote to standard error so far.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("stderr.log")).unwrap_or_default()
+    }
+}
+
+fn parse_ready(line: &str) -> Option<Ready> {
+    serde_json::from_str(line.strip_prefix("archipel ready ")?).ok()
+}
+
+/// Builds the program in release mode and returns where it is. `ARCHIPEL_BINARY` names one that is there already.
+///
+/// # Errors
+/// It does not build.
+pub fn build(root: &Path) -> Result<PathBuf> {
+    if let Some(binary) = std::env::var_os("ARCHIPEL_BINARY") {
+        return Ok(binary.into());
+    }
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let arguments = [
+        "build",
+        "--release",
+        "--package",
+        "archipel",
+        "--message-format=json-render-diagnostics",
+    ];
+    let output = Command::new(program)
+        .current_dir(root)
+        .args(arguments)
+        .stderr(Stdio::inherit())
+        .output()?;
+    ensure!(output.status.success(), "the program does not build");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let executable = text.lines().rev().find_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        let name = message.get("target")?.get("name")?.as_str()?;
+        (name == "archipel")
+            .then(|| message.get("executable")?.as_str().map(PathBuf::from))
+            .flatten()
+    });
+    executable.context("cargo built no binary named archipel")
+}
+
+/// Where xtask keeps what it need not fetch or build again.
+#[must_use]
+pub fn scratch(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root.join("target"), PathBuf::from)
+        .join("xtask")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_ready;
+
+    #[test]
+    fn the_announcement_is_read() {
+        let line = r#"archipel ready {"pid":7,"listeners":[{"address":"127.0.0.1:1234","tls":false}],"admin":"127.0.0.1:9","more":1}"#;
+        let ready = parse_ready(line).expect("an announcement");
+        assert_eq!(ready.listeners[0].address.port(), 1234);
+        assert!(parse_ready("archipel is starting").is_none());
+    }
+}
