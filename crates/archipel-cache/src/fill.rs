@@ -277,13 +277,22 @@ impl<M> FillWriter<M> {
         !self.passed_through
     }
 
-    /// Adds bytes. Await [`FillWriter::ready`] first. What may be stored is copied, as the buffer belongs to a connection.
+    /// Adds bytes. Await [`FillWriter::ready`] first. What may be stored is copied, as the buffer belongs to a connection. More bytes
+    /// than were declared fail the body.
     pub fn append(&mut self, bytes: Bytes) {
-        if bytes.is_empty() {
+        if bytes.is_empty() || self.ended {
             return;
         }
         let len = bytes.len() as u64;
         self.bytes += len;
+        if self
+            .fill
+            .options
+            .length
+            .is_some_and(|length| self.bytes > length)
+        {
+            return self.end(End::Failed(FillError::Truncated));
+        }
         if !self.passed_through {
             let stats = &self.fill.budget.stats;
             if self.bare + self.bytes > self.fill.options.object_bytes_max {

@@ -6,7 +6,7 @@
 
 use crate::fill::Fill;
 use crate::hints::Hints;
-use crate::key::KeyRef;
+use crate::key::{KeyRef, KeyText};
 use crate::purge::PurgeStamp;
 use crate::stats::{CacheStats, count};
 use crate::store::Store;
@@ -146,7 +146,7 @@ impl<M> Flights<M> {
     }
 
     /// Joins the fetch of a key, or begins one. `now` in seconds, for the expiry of uncacheable marks.
-    pub fn join(self: &Arc<Self>, key: &KeyRef<'_>, now: u64) -> Join<M> {
+    pub fn join<K: KeyText + ?Sized>(self: &Arc<Self>, key: &KeyRef<'_, K>, now: u64) -> Join<M> {
         let mut shard = self.lock(key.hash);
         if shard.hints.is_marked(key.hash, now) {
             count(&self.stats.passes);
@@ -160,7 +160,7 @@ impl<M> Flights<M> {
         else {
             return Join::Leader(self.lead(&mut shard, key));
         };
-        if *flight.text != *key.text {
+        if !key.text.matches_text(&flight.text) {
             return Join::Pass;
         }
         let mut state = flight.lock();
@@ -190,7 +190,10 @@ impl<M> Flights<M> {
     }
 
     /// Leads the fetch of a key if nobody does: for background revalidation.
-    pub fn try_lead(self: &Arc<Self>, key: &KeyRef<'_>) -> Option<LeaderGuard<M>> {
+    pub fn try_lead<K: KeyText + ?Sized>(
+        self: &Arc<Self>,
+        key: &KeyRef<'_, K>,
+    ) -> Option<LeaderGuard<M>> {
         let mut shard = self.lock(key.hash);
         match shard.flights.get(&key.hash) {
             Some(flight) if self.is_current(flight, key) => None,
@@ -199,7 +202,7 @@ impl<M> Flights<M> {
     }
 
     /// Forgets that a key was uncacheable, as its response was storable after all.
-    pub fn forget_uncacheable(&self, key: &KeyRef<'_>) {
+    pub fn forget_uncacheable<K: KeyText + ?Sized>(&self, key: &KeyRef<'_, K>) {
         self.lock(key.hash).hints.forget(key.hash);
     }
 
@@ -223,7 +226,7 @@ impl<M> Flights<M> {
     }
 
     /// Whether a new request may use what a flight brings: not purged since it began, and readable from the start.
-    fn is_current(&self, flight: &Flight<M>, key: &KeyRef<'_>) -> bool {
+    fn is_current<K: KeyText + ?Sized>(&self, flight: &Flight<M>, key: &KeyRef<'_, K>) -> bool {
         let readable = match &flight.lock().stage {
             Stage::Known(Outcome::Fill(fill)) => fill.is_joinable(),
             _ => true,
@@ -231,7 +234,11 @@ impl<M> Flights<M> {
         readable && self.store.purged_since(key, flight.stamp).is_none()
     }
 
-    fn lead(self: &Arc<Self>, shard: &mut Shard<M>, key: &KeyRef<'_>) -> LeaderGuard<M> {
+    fn lead<K: KeyText + ?Sized>(
+        self: &Arc<Self>,
+        shard: &mut Shard<M>,
+        key: &KeyRef<'_, K>,
+    ) -> LeaderGuard<M> {
         count(&self.stats.flights);
         let stamp = self.store.stamp();
         let state = State {
@@ -241,7 +248,7 @@ impl<M> Flights<M> {
         };
         let flight = Arc::new(Flight {
             hash: key.hash,
-            text: key.text.into(),
+            text: key.text.to_text(),
             stamp,
             state: Mutex::new(state),
         });
@@ -280,11 +287,11 @@ impl<M> Flights<M> {
         }
     }
 
-    /// Passes leadership of a flight on, or ends it where nobody waits.
-    fn pass_on(&self, flight: &Arc<Flight<M>>) {
+    /// Passes leadership of a flight on, or ends it where nobody waits. A follower passes on only what nobody took meanwhile.
+    fn pass_on(&self, flight: &Arc<Flight<M>>, by_leader: bool) {
         let mut shard = self.lock(flight.hash);
         let mut state = flight.lock();
-        if matches!(state.stage, Stage::Known(_)) {
+        if !by_leader && !matches!(state.stage, Stage::Leaderless) {
             return;
         }
         state.stage = Stage::Leaderless;
@@ -364,7 +371,7 @@ impl<M> LeaderGuard<M> {
 impl<M> Drop for LeaderGuard<M> {
     fn drop(&mut self) {
         if !self.published {
-            self.flights.pass_on(&self.flight);
+            self.flights.pass_on(&self.flight, true);
         }
     }
 }
@@ -428,7 +435,7 @@ impl<M> Drop for Follower<M> {
             state.waiters.remove(&self.waiter).is_some() && matches!(state.stage, Stage::Leaderless)
         };
         if leaderless {
-            self.flights.pass_on(&self.flight);
+            self.flights.pass_on(&self.flight, false);
         }
     }
 }

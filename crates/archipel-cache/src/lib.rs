@@ -42,7 +42,7 @@ mod stored;
 pub use body::{Body, BodyCursor};
 pub use fill::{Fill, FillBudget, FillError, FillOptions, FillReader, FillWriter};
 pub use flights::{Filling, FlightLimits, Flights, Follower, Join, LeaderGuard, Outcome, Turn};
-pub use key::{KeyHasher, KeyRef};
+pub use key::{KeyRef, KeyText, purge_group};
 pub use purge::{PurgeKind, PurgeStamp, Purged};
 pub use stats::{CacheCounts, CacheStats};
 pub use store::{Lookup, Refused, Store, StoreLimits};

@@ -2,7 +2,7 @@
 //!
 //! Must never forget a purge that could still concern a stored object: where the table is full it purges more, not less.
 
-use crate::key::KeyRef;
+use crate::key::{KeyRef, KeyText};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
@@ -139,7 +139,11 @@ impl PurgeLog {
     }
 
     /// The strongest recorded purge of this key's zone or host, or of everything, after a stamp.
-    pub(crate) fn since(&self, key: &KeyRef<'_>, stamp: PurgeStamp) -> Option<PurgeKind> {
+    pub(crate) fn since<K: KeyText + ?Sized>(
+        &self,
+        key: &KeyRef<'_, K>,
+        stamp: PurgeStamp,
+    ) -> Option<PurgeKind> {
         if self.recorded() <= stamp.0 {
             return None;
         }

@@ -6,6 +6,7 @@
 //!
 //! Must never free an object itself: what leaves is returned, and dropped by the caller after the lock is released.
 
+use crate::key::KeyText;
 use crate::purge::{Marks, PurgeKind, PurgeLog, PurgeStamp};
 use crate::stored::Stored;
 use smallvec::SmallVec;
@@ -13,6 +14,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 type Hashed = foldhash::fast::RandomState;
+/// Slots of one key's variants; four fit without an allocation.
+type Ids = SmallVec<[u32; 4]>;
 /// Objects that left a shard.
 pub(crate) type Left<M> = SmallVec<[Arc<Stored<M>>; 2]>;
 
@@ -42,6 +45,23 @@ struct Node<M> {
     queue: Queue,
     frequency: u8,
     soft_purged: bool,
+}
+
+impl<M> Node<M> {
+    /// Compares an object with the purges recorded since it was last compared; marks it where one was soft.
+    fn is_purged(&mut self, log: &PurgeLog) -> bool {
+        let recorded = log.recorded();
+        if self.compared == recorded {
+            return false;
+        }
+        match log.since(&self.stored.key_ref(), self.stored.stamp) {
+            Some(PurgeKind::Hard) => return true,
+            Some(PurgeKind::Soft) => self.soft_purged = true,
+            None => {}
+        }
+        self.compared = recorded;
+        false
+    }
 }
 
 #[derive(Debug)]
@@ -105,7 +125,7 @@ pub(crate) struct Evicted<M> {
 #[derive(Debug)]
 pub(crate) struct Shard<M> {
     /// Variants of a key, oldest first.
-    keys: HashMap<u128, SmallVec<[u32; 2]>, Hashed>,
+    keys: HashMap<u128, Ids, Hashed>,
     slots: Vec<Slot<M>>,
     free: u32,
     live: usize,
@@ -120,7 +140,7 @@ pub(crate) struct Shard<M> {
 impl<M> Shard<M> {
     /// Bytes of index for each object: slab slot and key slot at the slack that doubling leaves, and a remembered key.
     pub(crate) const ENTRY_BYTES: u64 = {
-        let key = (size_of::<u128>() + size_of::<SmallVec<[u32; 2]>>() + 1) * 16 / 7;
+        let key = (size_of::<u128>() + size_of::<Ids>() + 1) * 16 / 7;
         let ghost = 2 * size_of::<u64>() + (size_of::<u64>() + 1) * 16 / 7;
         (2 * size_of::<Slot<M>>() + key + ghost) as u64
     };
@@ -170,18 +190,18 @@ impl<M> Shard<M> {
     }
 
     /// The slots of a key's variants, oldest first; none where the hash is another key's.
-    fn variants(&self, hash: u128, text: &str) -> SmallVec<[u32; 2]> {
+    fn variants<K: KeyText + ?Sized>(&self, hash: u128, text: &K) -> Ids {
         let Some(ids) = self.keys.get(&hash) else {
             return SmallVec::new();
         };
         match ids.first().and_then(|id| self.node(*id)) {
-            Some(node) if &*node.stored.key == text => ids.clone(),
+            Some(node) if text.matches_text(&node.stored.key) => ids.clone(),
             _ => SmallVec::new(),
         }
     }
 
     /// All variants of a key, newest first, purged ones too.
-    pub(crate) fn all(&self, hash: u128, text: &str) -> Vec<Arc<Stored<M>>> {
+    pub(crate) fn all<K: KeyText + ?Sized>(&self, hash: u128, text: &K) -> Vec<Arc<Stored<M>>> {
         let ids = self.variants(hash, text);
         ids.iter()
             .rev()
@@ -190,24 +210,25 @@ impl<M> Shard<M> {
             .collect()
     }
 
-    pub(crate) fn lookup(
+    pub(crate) fn lookup<K: KeyText + ?Sized>(
         &mut self,
-        (hash, text): (u128, &str),
+        (hash, text): (u128, &K),
         log: &PurgeLog,
         left: &mut Left<M>,
         mut pick: impl FnMut(&Stored<M>) -> bool,
     ) -> Option<Found<M>> {
-        let mut purged: SmallVec<[u32; 2]> = SmallVec::new();
+        let mut purged = Ids::new();
         let mut found = None;
-        for id in self.variants(hash, text).into_iter().rev() {
-            if self.is_purged(id, log) {
-                purged.push(id);
-                continue;
-            }
-            let Some(node) = self.node_mut(id) else {
+        for id in self.keys.get(&hash).into_iter().flatten().rev() {
+            let Some(Slot::Used(node)) = self.slots.get_mut(*id as usize) else {
                 continue;
             };
-            if pick(&node.stored) {
+            if !text.matches_text(&node.stored.key) {
+                break;
+            }
+            if node.is_purged(log) {
+                purged.push(*id);
+            } else if pick(&node.stored) {
                 node.frequency = (node.frequency + 1).min(FREQUENCY_MAX);
                 found = Some(Found {
                     stored: Arc::clone(&node.stored),
@@ -226,22 +247,8 @@ impl<M> Shard<M> {
         found
     }
 
-    /// Compares an object with the purges recorded since it was last compared; marks it where one was soft.
     fn is_purged(&mut self, id: u32, log: &PurgeLog) -> bool {
-        let recorded = log.recorded();
-        let Some(node) = self.node_mut(id) else {
-            return false;
-        };
-        if node.compared == recorded {
-            return false;
-        }
-        match log.since(&node.stored.key_ref(), node.stored.stamp) {
-            Some(PurgeKind::Hard) => return true,
-            Some(PurgeKind::Soft) => node.soft_purged = true,
-            None => {}
-        }
-        node.compared = recorded;
-        false
+        self.node_mut(id).is_some_and(|node| node.is_purged(log))
     }
 
     /// The strongest purge of this key alone, after a stamp.
@@ -258,13 +265,13 @@ impl<M> Shard<M> {
     ) -> Left<M> {
         let mut left = Left::new();
         let (hash, cost) = (stored.hash, Self::cost(&stored));
-        let others = self.keys.contains_key(&hash) && self.variants(hash, &stored.key).is_empty();
+        let others = self.keys.contains_key(&hash) && self.variants(hash, &*stored.key).is_empty();
         if others {
             // Another key of the same hash: one of them has to go, or a lookup would be ambiguous.
             left = self.remove_key(hash);
         }
         let same = self
-            .variants(hash, &stored.key)
+            .variants(hash, &*stored.key)
             .into_iter()
             .find(|id| self.is_variant(*id, &stored.variant));
         if let Some(id) = same {
@@ -336,7 +343,7 @@ impl<M> Shard<M> {
             self.node(*id)
                 .is_some_and(|node| Arc::ptr_eq(&node.stored, stored))
         };
-        self.variants(stored.hash, &stored.key)
+        self.variants(stored.hash, &*stored.key)
             .into_iter()
             .find(is_it)
     }
@@ -349,7 +356,7 @@ impl<M> Shard<M> {
         compared: u64,
         soft_purged: bool,
     ) -> Left<M> {
-        let ids = self.variants(stored.hash, &stored.key);
+        let ids = self.variants(stored.hash, &*stored.key);
         let twin = ids
             .into_iter()
             .find(|other| *other != id && self.is_variant(*other, &stored.variant));
@@ -362,10 +369,10 @@ impl<M> Shard<M> {
     }
 
     /// Purges a key's objects now, and records it for those whose fetch is under way.
-    pub(crate) fn purge_key(
+    pub(crate) fn purge_key<K: KeyText + ?Sized>(
         &mut self,
         hash: u128,
-        text: &str,
+        text: &K,
         kind: PurgeKind,
         sequence: u64,
     ) -> (usize, Left<M>) {

@@ -3,7 +3,7 @@
 //! Must never hold a shard's lock for longer than a lookup or one eviction, nor two at a time; objects are freed outside.
 
 use crate::fill::{Fill, FillBudget, FillOptions, FillReader, FillWriter};
-use crate::key::KeyRef;
+use crate::key::{KeyRef, KeyText};
 use crate::purge::{PurgeKind, PurgeLog, PurgeStamp, Purged, Scope};
 use crate::shard::{Left, Shard};
 use crate::stats::{CacheCounts, CacheStats, count};
@@ -161,9 +161,9 @@ impl<M> Store<M> {
     }
 
     /// The newest variant of a key that `pick` accepts. `pick` runs under a lock: it only compares, and never calls the store.
-    pub fn lookup(
+    pub fn lookup<K: KeyText + ?Sized>(
         &self,
-        key: &KeyRef<'_>,
+        key: &KeyRef<'_, K>,
         pick: impl FnMut(&Stored<M>) -> bool,
     ) -> Option<Lookup<M>> {
         let slice = self.slice(key.hash);
@@ -183,7 +183,7 @@ impl<M> Store<M> {
     }
 
     /// All variants of a key, newest first, without counting a use: for inspection.
-    pub fn variants(&self, key: &KeyRef<'_>) -> Vec<Arc<Stored<M>>> {
+    pub fn variants<K: KeyText + ?Sized>(&self, key: &KeyRef<'_, K>) -> Vec<Arc<Stored<M>>> {
         self.slice(key.hash).lock().all(key.hash, key.text)
     }
 
@@ -279,7 +279,7 @@ impl<M> Store<M> {
     }
 
     /// Purges all variants of a key, and what is being fetched for it.
-    pub fn purge_key(&self, key: &KeyRef<'_>, kind: PurgeKind) -> Purged {
+    pub fn purge_key<K: KeyText + ?Sized>(&self, key: &KeyRef<'_, K>, kind: PurgeKind) -> Purged {
         let slice = self.slice(key.hash);
         let mut shard = slice.lock();
         // Numbered under the shard's lock: an insert sees either no number or the record.
@@ -318,7 +318,11 @@ impl<M> Store<M> {
     }
 
     /// The strongest purge of this key, its host, its zone or everything after a stamp.
-    pub fn purged_since(&self, key: &KeyRef<'_>, stamp: PurgeStamp) -> Option<PurgeKind> {
+    pub fn purged_since<K: KeyText + ?Sized>(
+        &self,
+        key: &KeyRef<'_, K>,
+        stamp: PurgeStamp,
+    ) -> Option<PurgeKind> {
         if self.log.stamp() <= stamp {
             return None;
         }

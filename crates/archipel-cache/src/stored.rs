@@ -22,7 +22,7 @@ pub struct Head<M> {
     /// Hash of `key`; see [`KeyRef::hash`].
     pub hash: u128,
     /// The whole primary key.
-    pub key: Arc<str>,
+    pub key: Box<str>,
     /// The zone's number.
     pub zone: u32,
     /// The host's purge group.
@@ -35,8 +35,8 @@ pub struct Head<M> {
     pub headers: HeaderMap,
     /// `headers` as HTTP/1 field lines, so that a hit writes them without walking the map. May be empty.
     pub frozen_head: Bytes,
-    /// The request fields that selected this response, in a canonical form of the caller's (RFC 9111 section 4.1); equal bytes are
-    /// the same variant, empty means no `Vary`.
+    /// The request fields that selected this response (RFC 9111 section 4.1) in a canonical form of the caller's, or a 128-bit hash
+    /// of them; equal bytes are the same variant, empty means no `Vary`.
     pub variant: Box<[u8]>,
     /// When the response arrived, in seconds since the epoch.
     pub stored_at: u64,
