@@ -1,1 +1,37 @@
-//! Skeleton.
+//! HTTP semantics as pure functions over the `http` crate's vocabulary.
+//!
+//! Owns: what a header field means and what follows from it: dates, cache directives, freshness, storage and reuse
+//! decisions, Vary, preconditions, ranges, invalidation, request targets, cache keys, hop-by-hop fields, forwarding fields,
+//! `Cache-Status` and `Proxy-Status`.
+//!
+//! Must never: open a socket, know an async runtime, read a clock or draw a random number (both are arguments), hold state
+//! between calls, or panic on any input.
+//!
+//! Every refusal, bypass and miss is an enum with `as_str()`, a stable snake_case word for logs and metrics.
+
+pub mod cache_control;
+pub mod cache_status;
+pub mod date;
+pub mod forwarding;
+pub mod freshness;
+pub mod fuzz;
+pub mod hop;
+pub mod invalidation;
+pub mod key;
+pub mod list;
+pub mod policy;
+pub mod proxy_status;
+pub mod range;
+pub mod reuse;
+mod siphash;
+pub mod storage;
+pub mod stored;
+pub mod surrogate;
+pub mod target;
+pub mod targeted;
+pub mod validate;
+pub mod vary;
+
+pub use date::UnixSeconds;
+pub use policy::Policy;
+pub use stored::StoredMeta;
