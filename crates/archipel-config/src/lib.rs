@@ -1,1 +1,46 @@
-//! Skeleton.
+//! Configuration of a node and its zones: documents become either diagnostics, all at once, or a compiled [`Snapshot`].
+//!
+//! Three shapes follow each other: the tree of a document (`tree`), the checked settings (`node`, `zone`: each setting is
+//! described once, and parsing, defaults, JSON Schema and reference derive from it), and the snapshot that requests see.
+//!
+//! This crate never opens a socket, knows no clock and no async runtime, and touches files in `load` only.
+
+mod cidr;
+mod compile;
+mod diagnostic;
+mod host;
+mod kind;
+mod load;
+mod node;
+mod reference;
+mod render;
+mod settings;
+mod snapshot;
+mod suggest;
+mod tree;
+mod units;
+mod url;
+mod zone;
+
+pub use cidr::{Cidr, CidrError, CidrSet};
+pub use compile::{ERROR_PAGE_BYTES_MAX, HOSTS_MAX, SingleOrigin, ZONES_MAX};
+pub use diagnostic::{
+    Code, DIAGNOSTICS_MAX, Diagnostic, Diagnostics, Position, Related, SNIPPET_CHARS_MAX, Severity,
+    Span,
+};
+pub use host::{
+    HOST_BYTES_MAX, HOST_LABEL_BYTES_MAX, HostError, HostPattern, normalise as normalise_host,
+};
+pub use kind::LIST_ENTRIES_MAX;
+pub use node::{
+    AccessLog, Admin, CERTIFICATES_MAX, CertificateFiles, ClientAddressHeader, LISTENERS_MAX,
+    Listener, Log, NodeCache, NodeConfig, NodeLimits, NodeTls, Timeouts, TlsVersion, Traces, Trust,
+};
+pub use reference::{schema_json, settings_markdown, settings_table};
+pub use settings::{Group, Setting};
+pub use snapshot::{ErrorPageKind, ErrorPages, Snapshot, Zone, zone_id};
+pub use tree::{DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, Node, Table, Value};
+pub use url::{HttpUrl, Scheme};
+pub use zone::{
+    ErrorPageFiles, OriginHost, ZoneCache, ZoneConfig, ZoneHeaders, ZoneLimits, ZoneOrigin, ZoneTls,
+};

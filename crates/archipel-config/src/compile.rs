@@ -1,0 +1,684 @@
+//! From documents to a snapshot: reads each document, checks what several settings or zones mean together, and builds
+//! the host index.
+//!
+//! Pure but for the files that settings name, which are seen through the `Files` argument only.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::diagnostic::{Code, Diagnostics, Problem};
+use crate::host::HostPattern;
+use crate::kind::Files;
+use crate::node::{Listener, NodeConfig};
+use crate::settings::read_document;
+use crate::snapshot::{ErrorPages, HostIndex, Snapshot, Zone, zone_id};
+use crate::suggest;
+use crate::tree::{self, Node, Source, Value};
+use crate::url::HttpUrl;
+use crate::zone::{ErrorPageFiles, OriginHost, ZoneConfig, ZoneOrigin};
+
+/// Most zones of a node.
+pub const ZONES_MAX: usize = 10_000;
+
+/// Most hosts of all zones together.
+pub const HOSTS_MAX: usize = 100_000;
+
+/// Largest error page in bytes.
+pub const ERROR_PAGE_BYTES_MAX: usize = 256 << 10;
+
+/// Longest name of a zone in bytes.
+pub const ZONE_NAME_BYTES_MAX: usize = 63;
+
+/// A document that was read, with what is needed to point into it.
+struct Part<T> {
+    source: Source,
+    tree: Node,
+    config: T,
+}
+
+impl<T> Part<T> {
+    /// Where a setting stands: its own value, else the table around it, else nowhere.
+    fn span(&self, path: &str) -> Option<Range<usize>> {
+        let mut path = path;
+        loop {
+            if let Some(node) = self.tree.find(path) {
+                return node.span.clone();
+            }
+            path = path.rsplit_once('.')?.0;
+        }
+    }
+
+    fn given(&self, path: &str) -> bool {
+        self.tree.find(path).is_some()
+    }
+
+    fn report(&self, out: &mut Diagnostics, path: &str, problem: Problem) {
+        out.report(&self.source, path, self.span(path), problem);
+    }
+}
+
+type NamedZone = (Arc<str>, Part<ZoneConfig>);
+
+enum DocumentKind<'a> {
+    Node,
+    Zone(&'a str),
+}
+
+/// Says what a document is by its name.
+fn classify(name: &str) -> Option<DocumentKind<'_>> {
+    let name = name.strip_prefix("./").unwrap_or(name);
+    let stem = name
+        .strip_suffix(".toml")
+        .or_else(|| name.strip_suffix(".json"))?;
+    match stem.strip_prefix("zones/") {
+        Some(zone) if !zone.contains('/') => Some(DocumentKind::Zone(zone)),
+        _ if stem == "node" => Some(DocumentKind::Node),
+        _ => None,
+    }
+}
+
+/// Builds a snapshot from documents. Relative names in the documents start at `base`.
+pub(crate) fn compile(
+    documents: Vec<Source>,
+    base: &Path,
+    files: &dyn Files,
+    mut out: Diagnostics,
+) -> Result<(Snapshot, Diagnostics), Diagnostics> {
+    let mut node: Option<Part<NodeConfig>> = None;
+    let mut node_given: Option<String> = None;
+    let mut zones: Vec<NamedZone> = Vec::new();
+    let mut zones_given: BTreeMap<String, String> = BTreeMap::new();
+    for source in documents {
+        let (place, key) = match classify(&source.name) {
+            Some(DocumentKind::Node) => (node_given.replace(source.name.clone()), None),
+            Some(DocumentKind::Zone(zone)) => {
+                let zone = zone.to_owned();
+                (
+                    zones_given.insert(zone.clone(), source.name.clone()),
+                    Some(zone),
+                )
+            }
+            None => {
+                out.report(&source, "", None, unknown_document(&source.name));
+                continue;
+            }
+        };
+        if let Some(other) = place {
+            let problem = Problem::error(
+                Code::DocumentTwice,
+                format!("the document is also given as {other}"),
+            )
+            .help("keep one of them");
+            out.report(&source, "", None, problem);
+            continue;
+        }
+        match key {
+            None => node = read(source, files, &mut out),
+            Some(zone) if zone_name_is_good(&zone, &source, &mut out) => {
+                zones.extend(read(source, files, &mut out).map(|part| (Arc::from(zone), part)));
+            }
+            Some(_) => {}
+        }
+    }
+    if node_given.is_none() {
+        let source = Source::new("node.toml", "", base);
+        node = read_tree(source, Node::empty(), files, &mut out);
+    }
+    finish(node, zones, zones_given.len(), files, out)
+}
+
+fn unknown_document(name: &str) -> Problem {
+    let problem = Problem::error(
+        Code::UnknownDocument,
+        "the document's name says neither node nor zone",
+    );
+    let expected = "expected node.toml, zones/<name>.toml, or the same with .json";
+    match suggest::nearest(name, ["node.toml", "node.json"]) {
+        Some(near) => problem.help(format!("did you mean {near}?")),
+        None => problem.help(expected),
+    }
+}
+
+fn zone_name_is_good(name: &str, source: &Source, out: &mut Diagnostics) -> bool {
+    let shape = name
+        .bytes()
+        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.'));
+    let start = name
+        .bytes()
+        .next()
+        .is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let good = shape && start && name.len() <= ZONE_NAME_BYTES_MAX;
+    if !good {
+        let problem = Problem::error(Code::BadZoneName, "the file's name is no zone name").help(format!(
+            "a zone name has at most {ZONE_NAME_BYTES_MAX} lower-case letters, digits, `-`, `_` and `.`, and starts with a letter or a digit"
+        ));
+        out.report(source, "", None, problem);
+    }
+    good
+}
+
+fn read<T: crate::settings::Section>(
+    source: Source,
+    files: &dyn Files,
+    out: &mut Diagnostics,
+) -> Option<Part<T>> {
+    let tree = tree::parse(&source, out)?;
+    read_tree(source, tree, files, out)
+}
+
+fn read_tree<T: crate::settings::Section>(
+    source: Source,
+    tree: Node,
+    files: &dyn Files,
+    out: &mut Diagnostics,
+) -> Option<Part<T>> {
+    let config = read_document(&tree, &source, files, out)?;
+    Some(Part {
+        source,
+        tree,
+        config,
+    })
+}
+
+/// Checks everything that needs more than one setting, and builds the snapshot.
+fn finish(
+    node: Option<Part<NodeConfig>>,
+    mut zones: Vec<NamedZone>,
+    zones_given: usize,
+    files: &dyn Files,
+    mut out: Diagnostics,
+) -> Result<(Snapshot, Diagnostics), Diagnostics> {
+    zones.sort_by(|a, b| a.0.cmp(&b.0));
+    if let Some(node) = &node {
+        check_node(node, &mut out);
+        if zones_given == 0 {
+            let problem = Problem::warning(
+                Code::NoZones,
+                "there is no zone: every request will be refused",
+            )
+            .help("write zones/<name>.toml with `hosts` and `[origin] url`");
+            out.report(&node.source, "", None, problem);
+        }
+        check_certificates(node, &zones, &mut out);
+        for (_, zone) in &zones {
+            check_zone(zone, node, &mut out);
+        }
+    }
+    let index = index_hosts(&zones, zones_given, &mut out);
+    let mut compiled = Vec::with_capacity(zones.len());
+    for (name, part) in zones {
+        let error_pages = read_error_pages(&part, files, &mut out);
+        compiled.push((name, part.config, error_pages));
+    }
+    out.sort();
+    match node {
+        Some(node) if !out.has_errors() => Ok((assemble(node.config, compiled, index), out)),
+        _ => Err(out),
+    }
+}
+
+fn assemble(
+    mut node: NodeConfig,
+    zones: Vec<(Arc<str>, ZoneConfig, ErrorPages)>,
+    index: HostIndex,
+) -> Snapshot {
+    if node.listeners.is_empty() {
+        node.listeners = default_listeners();
+    }
+    let object_bytes_max = node.cache.object_bytes_max;
+    let zones = zones
+        .into_iter()
+        .map(|(name, config, error_pages)| {
+            let mut cache = config.cache;
+            cache.object_bytes_max = match cache.object_bytes_max {
+                0 => object_bytes_max,
+                own => own.min(object_bytes_max),
+            };
+            Arc::new(Zone {
+                id: zone_id(&name),
+                name,
+                hosts: config.hosts,
+                origin: config.origin,
+                cache,
+                tls: config.tls,
+                limits: config.limits,
+                headers: config.headers,
+                error_pages,
+                error_page_files: config.error_pages,
+            })
+        })
+        .collect();
+    Snapshot {
+        generation: 1,
+        node,
+        zones,
+        index,
+    }
+}
+
+/// Where a node listens that says nothing about it.
+fn default_listeners() -> Vec<Listener> {
+    let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut tls = Listener::new(local(8443));
+    tls.tls = true;
+    vec![Listener::new(local(8080)), tls]
+}
+
+fn listeners(node: &NodeConfig) -> Vec<Listener> {
+    if node.listeners.is_empty() {
+        default_listeners()
+    } else {
+        node.listeners.clone()
+    }
+}
+
+fn check_node(node: &Part<NodeConfig>, out: &mut Diagnostics) {
+    let config = &node.config;
+    let admin = config.admin.address;
+    if !admin.ip().is_loopback() && !config.admin.allow_remote {
+        let problem = Problem::error(Code::Exposed, format!("`admin.address` is {admin}, which other machines can reach"))
+            .help("the admin listener has no authentication: use 127.0.0.1, or set `admin.allow_remote = true`");
+        node.report(out, "admin.address", problem);
+    }
+    check_listeners(node, out);
+    let trust = &config.trust;
+    if trust.client_address_from.is_empty() && node.given("trust.client_address_header") {
+        let problem = Problem::warning(
+            Code::NoEffect,
+            "`trust.client_address_header` has no effect: nobody is believed",
+        )
+        .help("list the peers that set the field in `trust.client_address_from`");
+        node.report(out, "trust.client_address_header", problem);
+    }
+    if config.traces.otlp_endpoint.is_none() && node.given("traces.sample_ratio") {
+        let problem = Problem::warning(
+            Code::NoEffect,
+            "`traces.sample_ratio` has no effect: traces are off",
+        )
+        .help("set `traces.otlp_endpoint`");
+        node.report(out, "traces.sample_ratio", problem);
+    }
+    let limits = &config.limits;
+    if limits.connections_per_address_max > limits.connections_max
+        && node.given("limits.connections_per_address_max")
+    {
+        let problem = Problem::warning(
+            Code::NoEffect,
+            format!(
+                "`limits.connections_per_address_max` is above `limits.connections_max` ({})",
+                limits.connections_max
+            ),
+        );
+        node.report(out, "limits.connections_per_address_max", problem);
+    }
+    let cache = &config.cache;
+    if cache.object_bytes_max > cache.memory_bytes_max && cache.memory_bytes_max > 0 {
+        let path = if node.given("cache.object_bytes_max") {
+            "cache.object_bytes_max"
+        } else {
+            "cache.memory_bytes_max"
+        };
+        let problem = Problem::warning(
+            Code::Contradiction,
+            "`cache.object_bytes_max` is above `cache.memory_bytes_max`: such an object is never stored",
+        );
+        node.report(out, path, problem);
+    }
+}
+
+fn check_listeners(node: &Part<NodeConfig>, out: &mut Diagnostics) {
+    let mut seen: HashMap<SocketAddr, String> = HashMap::new();
+    let admin = node.config.admin.address;
+    if admin.port() != 0 {
+        seen.insert(admin, "admin.address".to_owned());
+    }
+    let mut proxied = false;
+    for (at, listener) in node.config.listeners.iter().enumerate() {
+        let path = format!("listen[{at}].address");
+        if listener.address.port() != 0
+            && let Some(other) = seen.insert(listener.address, path.clone())
+        {
+            let problem = Problem::error(
+                Code::ListenerTwice,
+                format!("`{path}` is {}, which is in use already", listener.address),
+            )
+            .related(
+                node.source
+                    .related(node.span(&other), &format!("`{other}`, here")),
+            );
+            node.report(out, &path, problem);
+        }
+        proxied |= listener.proxy_protocol;
+        if listener.proxy_protocol && node.config.trust.proxy_protocol_from.is_empty() {
+            let path = format!("listen[{at}].proxy_protocol");
+            let problem = Problem::error(Code::Incomplete, format!("`{path}` needs peers that may send the header"))
+                .help("list your load balancers in `trust.proxy_protocol_from`: nobody else could connect");
+            node.report(out, &path, problem);
+        }
+    }
+    if !proxied && !node.config.trust.proxy_protocol_from.is_empty() {
+        let problem = Problem::warning(
+            Code::NoEffect,
+            "`trust.proxy_protocol_from` has no effect: no listener has `proxy_protocol = true`",
+        );
+        node.report(out, "trust.proxy_protocol_from", problem);
+    }
+}
+
+/// Whether visitors can get a certificate at all, where no CA of the node's own makes them.
+fn check_certificates(node: &Part<NodeConfig>, zones: &[NamedZone], out: &mut Diagnostics) {
+    let config = &node.config;
+    if config.tls.development_ca
+        || !config.certificates.is_empty()
+        || !listeners(config).iter().any(|l| l.tls)
+    {
+        return;
+    }
+    let (with, without): (Vec<_>, Vec<_>) = zones
+        .iter()
+        .partition(|(_, zone)| zone.config.tls.certificate.is_some());
+    if with.is_empty() {
+        let problem = Problem::error(
+            Code::Incomplete,
+            "`tls.development_ca` is off and there is no certificate, but a listener has TLS",
+        )
+        .help("name a certificate in `[[certificate]]` or in a zone's `[tls]`");
+        return node.report(out, "tls.development_ca", problem);
+    }
+    for (name, zone) in without {
+        let message = format!(
+            "zone `{name}` has no certificate, and `tls.development_ca` is off: visitors cannot use TLS"
+        );
+        let problem =
+            Problem::warning(Code::Incomplete, message).help("set `tls.certificate` and `tls.key`");
+        zone.report(out, "tls", problem);
+    }
+}
+
+fn check_zone(zone: &Part<ZoneConfig>, node: &Part<NodeConfig>, out: &mut Diagnostics) {
+    let tls = &zone.config.tls;
+    let (lone, partner) = match (&tls.certificate, &tls.key) {
+        (Some(_), None) => ("tls.certificate", "tls.key"),
+        (None, Some(_)) => ("tls.key", "tls.certificate"),
+        _ => ("", ""),
+    };
+    // A partner that is given but wrong was reported already.
+    if !lone.is_empty() && !zone.given(partner) {
+        let problem = Problem::error(Code::Incomplete, format!("`{lone}` needs `{partner}`"));
+        zone.report(out, lone, problem);
+    }
+    if tls.redirect_http && !listeners(&node.config).iter().any(|listener| listener.tls) {
+        let problem = Problem::warning(
+            Code::Contradiction,
+            "`tls.redirect_http` sends visitors to https, but no listener has TLS",
+        )
+        .help("add a `[[listen]]` with `tls = true` to node.toml");
+        zone.report(out, "tls.redirect_http", problem);
+    }
+    let (own, all) = (
+        zone.config.cache.object_bytes_max,
+        node.config.cache.object_bytes_max,
+    );
+    if own > all {
+        let message = format!(
+            "`cache.object_bytes_max` is above the node's {}, which holds",
+            crate::units::show_bytes(all)
+        );
+        zone.report(
+            out,
+            "cache.object_bytes_max",
+            Problem::warning(Code::NoEffect, message),
+        );
+    }
+    check_origin(zone, node, out);
+}
+
+fn check_origin(zone: &Part<ZoneConfig>, node: &Part<NodeConfig>, out: &mut Diagnostics) {
+    let origin = &zone.config.origin;
+    if !origin.url.is_https() {
+        for key in ["tls_verify", "tls_server_name", "tls_ca_file"] {
+            let path = format!("origin.{key}");
+            if zone.given(&path) {
+                let message = format!("`{path}` has no effect: the origin's URL is http");
+                zone.report(out, &path, Problem::warning(Code::NoEffect, message));
+            }
+        }
+    } else if !origin.tls_verify && origin.tls_ca_file.is_some() {
+        let message = "`origin.tls_ca_file` has no effect: `origin.tls_verify` is false";
+        zone.report(
+            out,
+            "origin.tls_ca_file",
+            Problem::warning(Code::NoEffect, message),
+        );
+    }
+    if origin.idle_connections_max > origin.connections_max
+        && zone.given("origin.idle_connections_max")
+    {
+        let message = format!(
+            "`origin.idle_connections_max` is above `origin.connections_max` ({})",
+            origin.connections_max
+        );
+        zone.report(
+            out,
+            "origin.idle_connections_max",
+            Problem::warning(Code::NoEffect, message),
+        );
+    }
+    let own = listeners(&node.config)
+        .into_iter()
+        .find(|listener| reaches(&origin.url, listener.address));
+    if let Some(listener) = own {
+        let message = format!(
+            "`origin.url` is the node's own listener {}: requests would go round in circles",
+            listener.address
+        );
+        zone.report(
+            out,
+            "origin.url",
+            Problem::error(Code::Contradiction, message).help("name the site's own server"),
+        );
+    }
+}
+
+/// Whether a URL leads to a listener of this node, as far as can be told without resolving names.
+fn reaches(url: &HttpUrl, listener: SocketAddr) -> bool {
+    if listener.port() == 0 || url.port != listener.port() {
+        return false;
+    }
+    let host = url.host_name();
+    let local = host == "localhost";
+    let address: Option<IpAddr> = host.parse().ok();
+    let loopback = local || address.is_some_and(|address| address.is_loopback());
+    address == Some(listener.ip())
+        || (local && listener.ip().is_loopback())
+        || (loopback && listener.ip().is_unspecified())
+}
+
+/// Builds the index of hosts, and reports hosts that two zones claim, zones that share a number, and too many of either.
+fn index_hosts(zones: &[NamedZone], zones_given: usize, out: &mut Diagnostics) -> HostIndex {
+    let mut index = HostIndex::default();
+    let mut ids: HashMap<u32, &Arc<str>> = HashMap::new();
+    let mut hosts = 0usize;
+    for (at, (name, zone)) in zones.iter().enumerate() {
+        if let Some(other) = ids.insert(zone_id(name), name) {
+            let message = format!("zone `{name}` has the same stable number as zone `{other}`");
+            out.report(
+                &zone.source,
+                "",
+                None,
+                Problem::error(Code::BadZoneName, message).help("rename one of them"),
+            );
+        }
+        for (entry, pattern) in zone.config.hosts.iter().enumerate() {
+            hosts += 1;
+            let Some((other_name, other)) =
+                index.insert(pattern, at).and_then(|other| zones.get(other))
+            else {
+                continue;
+            };
+            let position = other
+                .config
+                .hosts
+                .iter()
+                .position(|host| host == pattern)
+                .unwrap_or(0);
+            let related = other.source.related(
+                other.span(&format!("hosts[{position}]")),
+                &format!("zone `{other_name}` has it here"),
+            );
+            let span = zone.span(&format!("hosts[{entry}]"));
+            let problem = Problem::error(
+                Code::HostInTwoZones,
+                format!("the host \"{pattern}\" belongs to zone `{other_name}` already"),
+            )
+            .help("a host belongs to one zone: remove it from one of them")
+            .related(related);
+            out.report(&zone.source, "hosts", span, problem);
+        }
+    }
+    for (what, count, max) in [
+        ("zones", zones_given, ZONES_MAX),
+        ("hosts", hosts, HOSTS_MAX),
+    ] {
+        if count > max
+            && let Some((_, zone)) = zones.last()
+        {
+            let message = format!("there are {count} {what} in all, at most {max} are allowed");
+            out.report(
+                &zone.source,
+                "",
+                None,
+                Problem::error(Code::TooMany, message),
+            );
+        }
+    }
+    index
+}
+
+fn read_error_pages(
+    zone: &Part<ZoneConfig>,
+    files: &dyn Files,
+    out: &mut Diagnostics,
+) -> ErrorPages {
+    let ErrorPageFiles {
+        default,
+        origin_unreachable,
+        origin_timeout,
+        origin_bad_reply,
+        refused,
+        internal,
+    } = &zone.config.error_pages;
+    let mut page = |key: &str, path: &Option<std::path::PathBuf>| -> Option<Bytes> {
+        let path = path.as_ref()?;
+        let setting = format!("error_pages.{key}");
+        let problem = match files.read(path, ERROR_PAGE_BYTES_MAX) {
+            Ok(Some(page)) => return Some(page.into()),
+            Ok(None) => Problem::error(
+                Code::TooLarge,
+                format!("`{setting}` names a file of more than {ERROR_PAGE_BYTES_MAX} bytes"),
+            )
+            .help("make the page smaller: it is kept in memory"),
+            Err(why) => Problem::error(
+                Code::FileMissing,
+                format!(
+                    "`{setting}` names {}, which cannot be read: {why}",
+                    path.display()
+                ),
+            ),
+        };
+        zone.report(out, &setting, problem);
+        None
+    };
+    ErrorPages {
+        default: page("default", default),
+        // In the order of `ErrorPageKind`.
+        by_kind: [
+            page("origin_unreachable", origin_unreachable),
+            page("origin_timeout", origin_timeout),
+            page("origin_bad_reply", origin_bad_reply),
+            page("refused", refused),
+            page("internal", internal),
+        ],
+    }
+}
+
+/// A configuration without documents: one zone for every host in front of one origin. Change what is public, then
+/// [`build`](SingleOrigin::build).
+#[derive(Clone, Debug)]
+pub struct SingleOrigin {
+    /// Name of the zone.
+    pub zone_name: String,
+    /// The node's settings; defaults but for the listeners.
+    pub node: NodeConfig,
+    /// The zone's settings; defaults, hosts `*`, and the origin sees its own name as `Host`.
+    pub zone: ZoneConfig,
+}
+
+impl SingleOrigin {
+    pub(crate) fn new(url: &str, listeners: Vec<Listener>) -> Result<Self, Diagnostics> {
+        let source = Source::new("command line", "", Path::new(""));
+        let mut out = Diagnostics::new();
+        let value = Node {
+            value: Value::Text(url.to_owned()),
+            span: None,
+        };
+        let kind = crate::kind::Url {
+            https: true,
+            path: false,
+        };
+        match crate::kind::Kind::<HttpUrl>::read(&kind, &value) {
+            Ok(url) => {
+                let mut origin = ZoneOrigin::new(url);
+                // The visitor's host is this node's address, which means nothing to the origin.
+                origin.host = OriginHost::Origin;
+                let node = NodeConfig {
+                    listeners,
+                    ..NodeConfig::default()
+                };
+                let zone = ZoneConfig::new(vec![HostPattern::Any], origin);
+                Ok(Self {
+                    zone_name: "default".to_owned(),
+                    node,
+                    zone,
+                })
+            }
+            Err(problems) => {
+                for mut problem in problems {
+                    problem.message = format!("the origin's URL {}", problem.message);
+                    out.report(&source, "origin.url", None, problem);
+                }
+                Err(out)
+            }
+        }
+    }
+
+    /// Checks and compiles, as for documents.
+    ///
+    /// # Errors
+    /// All problems at once. Beside the snapshot come the warnings.
+    pub fn build(self) -> Result<(Snapshot, Diagnostics), Diagnostics> {
+        let source = Source::new("command line", "", Path::new(""));
+        let node = Part {
+            source: source.clone(),
+            tree: Node::empty(),
+            config: self.node,
+        };
+        let zone = Part {
+            source,
+            tree: Node::empty(),
+            config: self.zone,
+        };
+        finish(
+            Some(node),
+            vec![(self.zone_name.into(), zone)],
+            1,
+            &crate::load::Disk,
+            Diagnostics::new(),
+        )
+    }
+}

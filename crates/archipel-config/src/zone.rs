@@ -1,0 +1,251 @@
+//! The settings of a zone: `zones/<name>.toml`.
+//!
+//! Each setting is described here and nowhere else. What several settings mean together is checked in `compile`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use serde_json::json;
+
+use crate::diagnostic::{Code, Problem};
+use crate::host::{self, HostPattern};
+use crate::kind::{
+    Bytes, Count, DAY, FieldName, FilePath, Flag, Hosts, Kind, Optional, SECOND, ServerName, Time,
+    Url, quote,
+};
+use crate::node::all_defaults;
+use crate::settings::settings;
+use crate::tree::{Node, Value};
+use crate::url::HttpUrl;
+
+settings! {
+    /// One zone: a site, its hosts and its origin. File `zones/<name>.toml`; the file's name is the zone's.
+    pub struct ZoneConfig {
+        required {
+            /// The hosts that the zone answers for: names, `*.example.com` for every name below, `*` for every host that no
+            /// other zone claims. An exact name wins over a wildcard, a longer wildcard over a shorter.
+            hosts: Vec<HostPattern> = Hosts;
+        }
+        required_tables {
+            /// See [`ZoneOrigin`].
+            origin: ZoneOrigin;
+        }
+        tables {
+            /// See [`ZoneCache`].
+            cache: ZoneCache;
+            /// See [`ZoneTls`].
+            tls: ZoneTls;
+            /// See [`ZoneLimits`].
+            limits: ZoneLimits;
+            /// See [`ZoneHeaders`].
+            headers: ZoneHeaders;
+            /// See [`ErrorPageFiles`].
+            error_pages: ErrorPageFiles;
+        }
+    }
+}
+
+settings! {
+    /// The server that the edge stands in front of.
+    pub struct ZoneOrigin {
+        required {
+            /// Scheme, host and port of the origin.
+            url: HttpUrl = Url { https: true, path: false };
+        }
+        settings {
+            /// The `Host` that the origin sees: "visitor" passes on the visitor's, "origin" sends the origin's own name, and
+            /// anything else is sent as it is.
+            host: OriginHost = OriginHostKind, OriginHost::Visitor;
+            /// Whether the origin's certificate is verified. Without it anyone on the way can be the origin.
+            tls_verify: bool = Flag, true;
+            /// Name that is asked for (SNI) and verified in the origin's certificate, where it is not the URL's host.
+            tls_server_name: Option<Box<str>> = Optional(ServerName), None;
+            /// PEM file with the CA that the origin's certificate comes from, instead of the system's list.
+            tls_ca_file: Option<PathBuf> = Optional(FilePath), None;
+            /// Whether HTTP/2 is used towards the origin: with https as ALPN finds, with http by prior knowledge.
+            http2: bool = Flag, false;
+            /// Time for a new connection, with its TLS handshake.
+            connect_timeout: Duration = Time(10, 600 * SECOND), Duration::from_secs(5);
+            /// Time from the sent request to the reply's header section.
+            first_byte_timeout: Duration = Time(10, DAY), Duration::from_secs(60);
+            /// Longest silence in the middle of a reply.
+            between_bytes_timeout: Duration = Time(10, DAY), Duration::from_secs(60);
+            /// How long an unused connection is kept. Keep it below the origin's own idle timeout.
+            idle_timeout: Duration = Time(0, DAY), Duration::from_secs(60);
+            /// Open connections to the origin, per worker.
+            connections_max: usize = Count(1, 1_000_000), 1_024;
+            /// Unused connections that are kept, per worker.
+            idle_connections_max: usize = Count(0, 1_000_000), 64;
+            /// How often a request is tried again where that is safe: nothing of it was processed, or its method is
+            /// idempotent and its body not yet sent.
+            retries_max: u32 = Count(0, 10), 1;
+        }
+    }
+}
+
+settings! {
+    /// What is stored, and for how long (RFC 9111).
+    pub struct ZoneCache {
+        settings {
+            /// Whether anything is stored.
+            enabled: bool = Flag, true;
+            /// Lifetime of replies that state none; 0s stores only what the origin allows.
+            default_ttl: Duration = Time(0, 365 * DAY), Duration::ZERO;
+            /// Whether a visitor's `Cache-Control` and `Pragma` are obeyed. Off, so that a visitor cannot make the origin work.
+            honour_request_directives: bool = Flag, false;
+            /// Whether requests for an object that is being fetched wait for it instead of asking the origin too.
+            collapse: bool = Flag, true;
+            /// How long such a request waits before it asks the origin itself.
+            collapse_wait: Duration = Time(0, 600 * SECOND), Duration::from_secs(10);
+            /// Largest object that the zone stores; 0 is the node's `cache.object_bytes_max`.
+            object_bytes_max: u64 = Bytes(0, 1 << 40), 0;
+            /// How long after its end a reply may be served if the origin fails (RFC 5861 section 4), where the reply does not say.
+            stale_if_error: Duration = Time(0, 365 * DAY), Duration::ZERO;
+            /// How long after its end a reply may be served while a new one is fetched (RFC 5861 section 3), where the reply does not say.
+            stale_while_revalidate: Duration = Time(0, 365 * DAY), Duration::ZERO;
+            /// Whether replies with `Set-Cookie` are stored. One visitor's cookie would reach the others.
+            store_set_cookie: bool = Flag, false;
+            /// Whether replies carry `Cache-Status` (RFC 9211).
+            cache_status: bool = Flag, true;
+            /// Whether the query is left out of the cache key.
+            ignore_query: bool = Flag, false;
+        }
+    }
+}
+
+settings! {
+    /// TLS towards the zone's visitors.
+    pub struct ZoneTls {
+        settings {
+            /// PEM file with the certificate for the zone's hosts, followed by its chain.
+            certificate: Option<PathBuf> = Optional(FilePath), None;
+            /// PEM file with the private key.
+            key: Option<PathBuf> = Optional(FilePath), None;
+            /// Whether requests in plain text are redirected to https (status 308).
+            redirect_http: bool = Flag, false;
+        }
+    }
+}
+
+settings! {
+    /// What a request to this zone may do.
+    pub struct ZoneLimits {
+        settings {
+            /// Largest body of a request (status 413); 0 is no limit.
+            body_bytes_max: u64 = Bytes(0, 1 << 50), 1 << 30;
+            /// Whether upgrades are passed on: WebSocket, extended CONNECT.
+            upgrades: bool = Flag, true;
+        }
+    }
+}
+
+settings! {
+    /// Header fields that the edge adds.
+    pub struct ZoneHeaders {
+        settings {
+            /// Field with the request's id, on the request to the origin and on every reply.
+            request_id: HeaderName = FieldName, HeaderName::from_static("x-request-id");
+            /// Whether replies carry `Server-Timing` with what the edge took.
+            server_timing: bool = Flag, false;
+            /// Whether replies that the edge made itself carry `Proxy-Status` (RFC 9209).
+            proxy_status: bool = Flag, true;
+            /// Whether the origin is told the visitor's address, scheme and host: `X-Forwarded-For`, `-Proto` and `-Host`.
+            forwarded_for: bool = Flag, true;
+            /// Whether requests and replies carry `Via` (RFC 9110 section 7.6.3).
+            via: bool = Flag, true;
+        }
+    }
+}
+
+settings! {
+    /// HTML files that replace the edge's own error pages, by kind. Each is read when the configuration is loaded and has
+    /// at most 256KiB.
+    pub struct ErrorPageFiles {
+        settings {
+            /// For every kind that has no page of its own.
+            default: Option<PathBuf> = Optional(FilePath), None;
+            /// No connection to the origin (status 502).
+            origin_unreachable: Option<PathBuf> = Optional(FilePath), None;
+            /// The origin did not answer in time (status 504).
+            origin_timeout: Option<PathBuf> = Optional(FilePath), None;
+            /// The origin's reply cannot be passed on (status 502).
+            origin_bad_reply: Option<PathBuf> = Optional(FilePath), None;
+            /// The request breaks a limit or a rule (status 4xx).
+            refused: Option<PathBuf> = Optional(FilePath), None;
+            /// The edge itself failed or is overloaded (status 500 or 503).
+            internal: Option<PathBuf> = Optional(FilePath), None;
+        }
+    }
+}
+
+all_defaults!(ZoneCache, ZoneTls, ZoneLimits, ZoneHeaders, ErrorPageFiles);
+
+/// The `Host` that the origin sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OriginHost {
+    /// The visitor's.
+    Visitor,
+    /// The origin's own, from its URL.
+    Origin,
+    /// This one.
+    Literal(HeaderValue),
+}
+
+struct OriginHostKind;
+
+impl Kind<OriginHost> for OriginHostKind {
+    fn read(&self, node: &Node) -> Result<OriginHost, Vec<Problem>> {
+        let Value::Text(text) = &node.value else {
+            let message = format!("must be a text, not {}", node.value.type_name());
+            return Err(vec![Problem::error(Code::WrongType, message)]);
+        };
+        match text.as_str() {
+            "visitor" => return Ok(OriginHost::Visitor),
+            "origin" => return Ok(OriginHost::Origin),
+            _ => {}
+        }
+        let name = match text.rsplit_once(':') {
+            Some((name, port))
+                if port.parse::<u16>().is_ok_and(|port| port > 0) && !name.is_empty() =>
+            {
+                name
+            }
+            _ => text.as_str(),
+        };
+        let checked = host::normalise(name).map_err(|error| (error.message, error.help));
+        let value = checked.and_then(|_| {
+            HeaderValue::from_str(text)
+                .map_err(|error| (error.to_string(), "write a host name".to_owned()))
+        });
+        value.map(OriginHost::Literal).map_err(|(message, help)| {
+            vec![
+                Problem::error(
+                    Code::BadHost,
+                    format!("is {}, which {message}", quote(text)),
+                )
+                .help(help),
+            ]
+        })
+    }
+
+    fn write(&self, value: &OriginHost) -> Option<String> {
+        Some(match value {
+            OriginHost::Visitor => quote("visitor"),
+            OriginHost::Origin => quote("origin"),
+            OriginHost::Literal(host) => quote(&String::from_utf8_lossy(host.as_bytes())),
+        })
+    }
+
+    fn name(&self) -> &'static str {
+        "word or host"
+    }
+
+    fn allowed(&self) -> String {
+        "\"visitor\", \"origin\" or a host".to_owned()
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        json!({"type": "string", "minLength": 1})
+    }
+}
