@@ -1,0 +1,201 @@
+//! The body of a request, read on demand: nobody reads ahead of whoever uses it, which is the back-pressure.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use thiserror::Error;
+
+use crate::h1::conn::Shared;
+use crate::refusal::Refusal;
+
+/// Why a body ended before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum BodyError {
+    /// The peer closed or reset before the end that it had announced.
+    #[error("the body ended before its announced end")]
+    Truncated,
+    /// The peer sent nothing for too long.
+    #[error("no bytes arrived for too long")]
+    TimedOut,
+    /// The bytes are not framed as announced.
+    #[error("the body's framing is malformed")]
+    Malformed(Refusal),
+    /// More bytes than `body_bytes_max`.
+    #[error("the body is larger than allowed")]
+    TooLarge,
+    /// The connection failed.
+    #[error("the connection failed")]
+    Io(std::io::ErrorKind),
+    /// The producer of the body gave up.
+    #[error("the body was abandoned")]
+    Abandoned,
+}
+
+pub(crate) enum Kind {
+    Empty,
+    Full(Option<Bytes>),
+    Http1(Arc<Shared>),
+    Http2 { stream: h2::RecvStream, data_done: bool, stall: crate::timer::LazyTimer, stall_max: std::time::Duration },
+}
+
+/// A request's body. Not reading it is allowed: the transport drains a little or closes.
+pub struct RequestBody {
+    kind: Kind,
+    /// What is announced to come, where known.
+    length: Option<u64>,
+    received: u64,
+    bytes_max: u64,
+    done: bool,
+}
+
+impl RequestBody {
+    /// No body.
+    pub fn empty() -> Self {
+        Self::of(Kind::Empty, Some(0))
+    }
+
+    /// A body that is in memory.
+    pub fn full(bytes: Bytes) -> Self {
+        let length = bytes.len() as u64;
+        Self::of(Kind::Full(Some(bytes)), Some(length))
+    }
+
+    pub(crate) fn of(kind: Kind, length: Option<u64>) -> Self {
+        let done = matches!(kind, Kind::Empty);
+        Self { kind, length, received: 0, bytes_max: u64::MAX, done }
+    }
+
+    /// Whether there is certainly no body.
+    pub fn is_empty(&self) -> bool {
+        matches!(self.kind, Kind::Empty)
+    }
+
+    /// The announced length in bytes; `None` for chunked and for HTTP/2 without Content-Length.
+    pub fn announced_length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// Bytes read so far.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Reading past this many bytes fails with [`BodyError::TooLarge`].
+    pub fn limit(&mut self, bytes_max: u64) {
+        self.bytes_max = bytes_max;
+    }
+
+    /// Whether the client waits for 100 (Continue) before it sends the body.
+    pub fn awaits_continue(&self) -> bool {
+        match &self.kind {
+            Kind::Http1(conn) => conn.lock().awaits_continue(),
+            _ => false,
+        }
+    }
+
+    /// The next piece, `None` at the end. Trailers come as the last frame.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.done {
+            return Poll::Ready(None);
+        }
+        let polled = match &mut self.kind {
+            Kind::Empty => return Poll::Ready(None),
+            Kind::Full(bytes) => Poll::Ready(bytes.take().filter(|b| !b.is_empty()).map(|b| Ok(Frame::data(b)))),
+            Kind::Http1(conn) => conn.lock().poll_body(cx),
+            Kind::Http2 { stream, data_done, stall, stall_max } => poll_h2(stream, data_done, stall, *stall_max, cx),
+        };
+        match std::task::ready!(polled) {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    self.received += data.len() as u64;
+                    if self.received > self.bytes_max {
+                        self.done = true;
+                        return Poll::Ready(Some(Err(BodyError::TooLarge)));
+                    }
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            other => {
+                self.done = true;
+                Poll::Ready(other)
+            }
+        }
+    }
+
+    /// Reads the whole body into memory, up to `bytes_max`.
+    ///
+    /// # Errors
+    /// [`BodyError::TooLarge`] past the limit, or what reading gave.
+    pub async fn collect(mut self, bytes_max: usize) -> Result<(Bytes, Option<HeaderMap>), BodyError> {
+        self.limit(bytes_max as u64);
+        let mut whole = Vec::new();
+        let mut trailers = None;
+        while let Some(frame) = std::future::poll_fn(|cx| self.poll_next(cx)).await {
+            match frame?.into_data() {
+                Ok(data) => whole.extend_from_slice(&data),
+                Err(frame) => trailers = frame.into_trailers().ok(),
+            }
+        }
+        Ok((Bytes::from(whole), trailers))
+    }
+}
+
+fn poll_h2(
+    stream: &mut h2::RecvStream,
+    data_done: &mut bool,
+    stall: &mut crate::timer::LazyTimer,
+    stall_max: std::time::Duration,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    if !*data_done {
+        match stream.poll_data(cx) {
+            Poll::Ready(Some(Ok(data))) => {
+                stall.clear();
+                // The window opens as the bytes are taken: the reader's pace is the sender's.
+                let _ = stream.flow_control().release_capacity(data.len());
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+            Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(BodyError::Truncated))),
+            Poll::Ready(None) => *data_done = true,
+            Poll::Pending => return poll_stall(stall, stall_max, cx),
+        }
+    }
+    match stream.poll_trailers(cx) {
+        Poll::Ready(Ok(Some(trailers))) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+        Poll::Ready(Ok(None)) => Poll::Ready(None),
+        Poll::Ready(Err(_)) => Poll::Ready(Some(Err(BodyError::Truncated))),
+        Poll::Pending => poll_stall(stall, stall_max, cx),
+    }
+}
+
+fn poll_stall(
+    stall: &mut crate::timer::LazyTimer,
+    stall_max: std::time::Duration,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    if !stall.is_set() {
+        stall.set(tokio::time::Instant::now() + stall_max);
+    }
+    stall.poll_expired(cx).map(|()| Some(Err(BodyError::TimedOut)))
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.get_mut().poll_next(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.done
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length.map_or_else(SizeHint::default, |n| SizeHint::with_exact(n.saturating_sub(self.received)))
+    }
+}
