@@ -33,16 +33,8 @@ impl Body {
     /// A body of one piece. The bytes are kept as given: pass a buffer of their own, not a slice of a larger one.
     pub fn from_bytes(bytes: Bytes) -> Self {
         let len = bytes.len() as u64;
-        let segments = if bytes.is_empty() {
-            Segments::None
-        } else {
-            Segments::One(bytes)
-        };
-        Self {
-            segments,
-            len,
-            trailers: None,
-        }
+        let segments = if bytes.is_empty() { Segments::None } else { Segments::One(bytes) };
+        Self { segments, len, trailers: None }
     }
 
     /// A body of many pieces, small ones joined.
@@ -51,17 +43,10 @@ impl Body {
         let len = joined.iter().map(|segment| segment.len() as u64).sum();
         let segments = match joined.len() {
             0 => Segments::None,
-            1 => joined
-                .into_iter()
-                .next()
-                .map_or(Segments::None, Segments::One),
+            1 => joined.into_iter().next().map_or(Segments::None, Segments::One),
             _ => Segments::Many(joined.into()),
         };
-        Self {
-            segments,
-            len,
-            trailers,
-        }
+        Self { segments, len, trailers }
     }
 
     /// Bytes in the body.
@@ -100,27 +85,17 @@ impl Body {
             skip -= len;
             index += 1;
         }
-        BodyCursor {
-            segments: self.segments.clone(),
-            index,
-            skip: skip as usize,
-            left,
-        }
+        BodyCursor { segments: self.segments.clone(), index, skip: skip as usize, left }
     }
 
     /// Bytes of memory behind this handle, the segment list and allocator overhead included.
     pub(crate) fn heap_bytes(&self) -> u64 {
         let each = crate::stored::ALLOCATION_BYTES + BYTES_SHARED;
         let list = match &self.segments {
-            Segments::Many(segments) => {
-                segments.len() * size_of::<Bytes>() + crate::stored::ALLOCATION_BYTES
-            }
+            Segments::Many(segments) => segments.len() * size_of::<Bytes>() + crate::stored::ALLOCATION_BYTES,
             _ => 0,
         };
-        let trailers = self
-            .trailers
-            .as_deref()
-            .map_or(0, crate::stored::headers_heap_bytes);
+        let trailers = self.trailers.as_deref().map_or(0, crate::stored::headers_heap_bytes);
         self.len + (self.segments().len() * each + list + trailers) as u64
     }
 }
@@ -147,8 +122,7 @@ fn join_small(segments: &[Bytes]) -> Vec<Bytes> {
             _ if count == 1 => out.push(first.clone()),
             _ => {
                 let mut joined = Vec::with_capacity(bytes);
-                run.iter()
-                    .for_each(|segment| joined.extend_from_slice(segment));
+                run.iter().for_each(|segment| joined.extend_from_slice(segment));
                 out.push(joined.into());
             }
         }
@@ -185,10 +159,7 @@ impl Iterator for BodyCursor {
             Segments::One(segment) => (self.index == 0).then_some(segment),
             Segments::Many(segments) => segments.get(self.index),
         }?;
-        let end = segment.len().min(
-            self.skip
-                .saturating_add(usize::try_from(self.left).unwrap_or(usize::MAX)),
-        );
+        let end = segment.len().min(self.skip.saturating_add(usize::try_from(self.left).unwrap_or(usize::MAX)));
         let piece = segment.slice(self.skip..end);
         self.left -= piece.len() as u64;
         self.index += 1;

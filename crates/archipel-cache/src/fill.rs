@@ -55,11 +55,7 @@ pub struct FillBudget {
 impl FillBudget {
     /// A budget of `bytes_max` bytes.
     pub fn new(bytes_max: u64, stats: Arc<CacheStats>) -> Self {
-        Self {
-            used: AtomicU64::new(0),
-            bytes_max,
-            stats,
-        }
+        Self { used: AtomicU64::new(0), bytes_max, stats }
     }
 
     /// Bytes held now.
@@ -69,9 +65,7 @@ impl FillBudget {
 
     fn take(&self, bytes: u64) -> bool {
         let room = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.bytes_max);
-        self.used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, room)
-            .is_ok()
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok()
     }
 
     fn give_back(&self, bytes: u64) {
@@ -123,9 +117,7 @@ type Wakers = SmallVec<[Waker; 8]>;
 
 impl State {
     fn readers_at(&mut self, next: u64) -> &mut usize {
-        let index = next
-            .checked_sub(self.dropped)
-            .and_then(|index| usize::try_from(index).ok());
+        let index = next.checked_sub(self.dropped).and_then(|index| usize::try_from(index).ok());
         match index.and_then(|index| self.segments.get_mut(index)) {
             Some(segment) => &mut segment.readers,
             None => &mut self.readers_at_end,
@@ -153,11 +145,7 @@ impl State {
             self.held -= segment.bytes.len() as u64;
             self.dropped += 1;
         }
-        if self.held < window_bytes_max {
-            self.writer.take()
-        } else {
-            None
-        }
+        if self.held < window_bytes_max { self.writer.take() } else { None }
     }
 
     fn is_abandoned(&self, options: &FillOptions) -> bool {
@@ -167,42 +155,14 @@ impl State {
 
 impl<M> Fill<M> {
     /// Begins a body. Its first reader comes along; drop it where nobody reads (background revalidation).
-    pub fn start(
-        mut head: Head<M>,
-        options: FillOptions,
-        budget: Arc<FillBudget>,
-    ) -> (FillWriter<M>, FillReader<M>) {
+    pub fn start(mut head: Head<M>, options: FillOptions, budget: Arc<FillBudget>) -> (FillWriter<M>, FillReader<M>) {
         head.detach();
         let head = Arc::new(head);
         let bare = Stored::from_shared(Arc::clone(&head), Body::default()).weight();
-        let state = State {
-            readers: 1,
-            readers_at_end: 1,
-            wakers: vec![None],
-            ..State::default()
-        };
-        let fill = Arc::new(Self {
-            head,
-            options,
-            budget,
-            state: Mutex::new(state),
-        });
-        let reader = FillReader {
-            fill: Arc::clone(&fill),
-            slot: 0,
-            next: 0,
-        };
-        (
-            FillWriter {
-                fill,
-                bare,
-                bytes: 0,
-                taken: 0,
-                passed_through: false,
-                ended: false,
-            },
-            reader,
-        )
+        let state = State { readers: 1, readers_at_end: 1, wakers: vec![None], ..State::default() };
+        let fill = Arc::new(Self { head, options, budget, state: Mutex::new(state) });
+        let reader = FillReader { fill: Arc::clone(&fill), slot: 0, next: 0 };
+        (FillWriter { fill, bare, bytes: 0, taken: 0, passed_through: false, ended: false }, reader)
     }
 
     /// Everything about the response but its body.
@@ -233,11 +193,7 @@ impl<M> Fill<M> {
         });
         state.readers += 1;
         *state.readers_at(0) += 1;
-        Some(FillReader {
-            fill: Arc::clone(self),
-            slot,
-            next: 0,
-        })
+        Some(FillReader { fill: Arc::clone(self), slot, next: 0 })
     }
 
     /// Readers now.
@@ -285,12 +241,7 @@ impl<M> FillWriter<M> {
         }
         let len = bytes.len() as u64;
         self.bytes += len;
-        if self
-            .fill
-            .options
-            .length
-            .is_some_and(|length| self.bytes > length)
-        {
+        if self.fill.options.length.is_some_and(|length| self.bytes > length) {
             return self.end(End::Failed(FillError::Truncated));
         }
         if !self.passed_through {
@@ -305,11 +256,7 @@ impl<M> FillWriter<M> {
                 self.taken += len;
             }
         }
-        let bytes = if self.passed_through {
-            bytes
-        } else {
-            Bytes::copy_from_slice(&bytes)
-        };
+        let bytes = if self.passed_through { bytes } else { Bytes::copy_from_slice(&bytes) };
         let wakers = {
             let mut state = self.fill.lock();
             let wakers = state.push(bytes);
@@ -369,12 +316,7 @@ impl<M> FillWriter<M> {
     /// # Errors
     /// [`FillError::Truncated`] where the declared length was another; the readers see it too.
     pub fn finish(mut self, trailers: Option<HeaderMap>) -> Result<Option<Stored<M>>, FillError> {
-        if self
-            .fill
-            .options
-            .length
-            .is_some_and(|length| length != self.bytes)
-        {
+        if self.fill.options.length.is_some_and(|length| length != self.bytes) {
             self.end(End::Failed(FillError::Truncated));
             return Err(FillError::Truncated);
         }
@@ -382,12 +324,7 @@ impl<M> FillWriter<M> {
         let segments: Vec<Bytes> = if self.passed_through {
             Vec::new()
         } else {
-            self.fill
-                .lock()
-                .segments
-                .iter()
-                .map(|segment| segment.bytes.clone())
-                .collect()
+            self.fill.lock().segments.iter().map(|segment| segment.bytes.clone()).collect()
         };
         self.end(End::Clean(trailers.clone()));
         count(&self.fill.budget.stats.fills);
@@ -452,13 +389,8 @@ impl<M> FillReader<M> {
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, FillError>>> {
         let (bytes, writer) = {
             let mut state = self.fill.lock();
-            let index = self
-                .next
-                .checked_sub(state.dropped)
-                .and_then(|index| usize::try_from(index).ok());
-            let bytes = index
-                .and_then(|index| state.segments.get(index))
-                .map(|segment| segment.bytes.clone());
+            let index = self.next.checked_sub(state.dropped).and_then(|index| usize::try_from(index).ok());
+            let bytes = index.and_then(|index| state.segments.get(index)).map(|segment| segment.bytes.clone());
             let Some(bytes) = bytes else {
                 return self.poll_end(&mut state, cx).map(|end| end.map(Err));
             };
@@ -516,11 +448,7 @@ impl<M> Drop for FillReader<M> {
             }
             state.free.push(self.slot);
             let writer = state.trim(self.fill.options.window_bytes_max);
-            if state.is_abandoned(&self.fill.options) {
-                writer.or_else(|| state.writer.take())
-            } else {
-                writer
-            }
+            if state.is_abandoned(&self.fill.options) { writer.or_else(|| state.writer.take()) } else { writer }
         };
         if let Some(writer) = writer {
             writer.wake();

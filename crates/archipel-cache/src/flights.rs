@@ -30,10 +30,7 @@ pub struct FlightLimits {
 
 impl Default for FlightLimits {
     fn default() -> Self {
-        Self {
-            followers_max: 10_000,
-            hints_max: 65_536,
-        }
+        Self { followers_max: 10_000, hints_max: 65_536 }
     }
 }
 
@@ -130,19 +127,9 @@ impl<M> Flight<M> {
 impl<M> Flights<M> {
     /// An empty table beside a store, whose purges and counters it shares.
     pub fn new(store: Arc<Store<M>>, limits: FlightLimits) -> Arc<Self> {
-        let shard = |_| {
-            Mutex::new(Shard {
-                flights: HashMap::default(),
-                hints: Hints::default(),
-            })
-        };
+        let shard = |_| Mutex::new(Shard { flights: HashMap::default(), hints: Hints::default() });
         let stats = Arc::clone(store.stats());
-        Arc::new(Self {
-            shards: Box::new(std::array::from_fn(shard)),
-            store,
-            stats,
-            limits,
-        })
+        Arc::new(Self { shards: Box::new(std::array::from_fn(shard)), store, stats, limits })
     }
 
     /// Joins the fetch of a key, or begins one. `now` in seconds, for the expiry of uncacheable marks.
@@ -152,12 +139,7 @@ impl<M> Flights<M> {
             count(&self.stats.passes);
             return Join::Pass;
         }
-        let Some(flight) = shard
-            .flights
-            .get(&key.hash)
-            .filter(|flight| self.is_current(flight, key))
-            .cloned()
-        else {
+        let Some(flight) = shard.flights.get(&key.hash).filter(|flight| self.is_current(flight, key)).cloned() else {
             return Join::Leader(self.lead(&mut shard, key));
         };
         if !key.text.matches_text(&flight.text) {
@@ -180,20 +162,13 @@ impl<M> Flights<M> {
                 state.next_waiter += 1;
                 state.waiters.insert(waiter, None);
                 drop(state);
-                Join::Follower(Follower {
-                    flights: Arc::clone(self),
-                    flight,
-                    waiter,
-                })
+                Join::Follower(Follower { flights: Arc::clone(self), flight, waiter })
             }
         }
     }
 
     /// Leads the fetch of a key if nobody does: for background revalidation.
-    pub fn try_lead<K: KeyText + ?Sized>(
-        self: &Arc<Self>,
-        key: &KeyRef<'_, K>,
-    ) -> Option<LeaderGuard<M>> {
+    pub fn try_lead<K: KeyText + ?Sized>(self: &Arc<Self>, key: &KeyRef<'_, K>) -> Option<LeaderGuard<M>> {
         let mut shard = self.lock(key.hash);
         match shard.flights.get(&key.hash) {
             Some(flight) if self.is_current(flight, key) => None,
@@ -206,18 +181,14 @@ impl<M> Flights<M> {
         self.lock(key.hash).hints.forget(key.hash);
     }
 
+    /// The store whose purges and counters it shares.
+    pub fn store(&self) -> &Arc<Store<M>> {
+        &self.store
+    }
+
     /// Fetches under way or filling.
     pub fn len(&self) -> usize {
-        self.shards
-            .iter()
-            .map(|shard| {
-                shard
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .flights
-                    .len()
-            })
-            .sum()
+        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).flights.len()).sum()
     }
 
     /// Whether no fetch is under way.
@@ -234,41 +205,18 @@ impl<M> Flights<M> {
         readable && self.store.purged_since(key, flight.stamp).is_none()
     }
 
-    fn lead<K: KeyText + ?Sized>(
-        self: &Arc<Self>,
-        shard: &mut Shard<M>,
-        key: &KeyRef<'_, K>,
-    ) -> LeaderGuard<M> {
+    fn lead<K: KeyText + ?Sized>(self: &Arc<Self>, shard: &mut Shard<M>, key: &KeyRef<'_, K>) -> LeaderGuard<M> {
         count(&self.stats.flights);
         let stamp = self.store.stamp();
-        let state = State {
-            stage: Stage::Led,
-            waiters: BTreeMap::new(),
-            next_waiter: 0,
-        };
-        let flight = Arc::new(Flight {
-            hash: key.hash,
-            text: key.text.to_text(),
-            stamp,
-            state: Mutex::new(state),
-        });
+        let state = State { stage: Stage::Led, waiters: BTreeMap::new(), next_waiter: 0 };
+        let flight = Arc::new(Flight { hash: key.hash, text: key.text.to_text(), stamp, state: Mutex::new(state) });
         shard.flights.insert(key.hash, Arc::clone(&flight));
-        LeaderGuard {
-            flights: Arc::clone(self),
-            flight,
-            stamp,
-            published: false,
-        }
+        LeaderGuard { flights: Arc::clone(self), flight, stamp, published: false }
     }
 
     fn promote(self: &Arc<Self>, flight: Arc<Flight<M>>) -> LeaderGuard<M> {
         count(&self.stats.promoted);
-        LeaderGuard {
-            flights: Arc::clone(self),
-            flight,
-            stamp: self.store.stamp(),
-            published: false,
-        }
+        LeaderGuard { flights: Arc::clone(self), flight, stamp: self.store.stamp(), published: false }
     }
 
     fn lock(&self, hash: u128) -> MutexGuard<'_, Shard<M>> {
@@ -278,11 +226,7 @@ impl<M> Flights<M> {
 
     /// Takes a flight out of the table, unless a newer one has its place.
     fn remove(shard: &mut Shard<M>, flight: &Arc<Flight<M>>) {
-        if shard
-            .flights
-            .get(&flight.hash)
-            .is_some_and(|other| Arc::ptr_eq(other, flight))
-        {
+        if shard.flights.get(&flight.hash).is_some_and(|other| Arc::ptr_eq(other, flight)) {
             shard.flights.remove(&flight.hash);
         }
     }
@@ -357,11 +301,7 @@ impl<M> LeaderGuard<M> {
         let wakers: Vec<Waker> = {
             let mut state = self.flight.lock();
             state.stage = Stage::Known(outcome);
-            state
-                .waiters
-                .values_mut()
-                .filter_map(Option::take)
-                .collect()
+            state.waiters.values_mut().filter_map(Option::take).collect()
         };
         drop(shard);
         wakers.into_iter().for_each(Waker::wake);
@@ -415,9 +355,7 @@ impl<M> Future for Follower<M> {
                 state.stage = Stage::Led;
                 state.waiters.remove(&self.waiter);
                 drop(state);
-                Poll::Ready(Turn::Promoted(
-                    self.flights.promote(Arc::clone(&self.flight)),
-                ))
+                Poll::Ready(Turn::Promoted(self.flights.promote(Arc::clone(&self.flight))))
             }
             Stage::Led => {
                 state.waiters.insert(self.waiter, Some(cx.waker().clone()));

@@ -7,18 +7,26 @@ use std::collections::{HashMap, VecDeque};
 /// A bounded table of marks with expiry; the oldest goes first.
 #[derive(Debug, Default)]
 pub(crate) struct Hints {
-    until: HashMap<u128, u64, foldhash::fast::RandomState>,
-    order: VecDeque<u128>,
+    marks: HashMap<u128, Mark, foldhash::fast::RandomState>,
+    /// Marks as they were made; names also what expired since.
+    order: VecDeque<(u128, u64)>,
+    made: u64,
+}
+
+#[derive(Debug)]
+struct Mark {
+    until: u64,
+    number: u64,
 }
 
 impl Hints {
     /// Whether a key is marked at `now` (seconds).
     pub(crate) fn is_marked(&mut self, hash: u128, now: u64) -> bool {
-        match self.until.get(&hash) {
+        match self.marks.get(&hash) {
             None => false,
-            Some(until) if now < *until => true,
+            Some(mark) if now < mark.until => true,
             Some(_) => {
-                self.until.remove(&hash);
+                self.marks.remove(&hash);
                 false
             }
         }
@@ -26,21 +34,26 @@ impl Hints {
 
     /// Marks a key until a time in seconds; tells whether another's mark had to go.
     pub(crate) fn mark(&mut self, hash: u128, until: u64, hints_max: usize) -> bool {
-        if self.until.insert(hash, until).is_none() {
-            self.order.push_back(hash);
+        match self.marks.get_mut(&hash) {
+            Some(mark) => mark.until = until,
+            None => {
+                self.made += 1;
+                self.marks.insert(hash, Mark { until, number: self.made });
+                self.order.push_back((hash, self.made));
+            }
         }
         let mut dropped = false;
-        // The order may name keys that expired, or one key twice; it is what is bounded.
         while self.order.len() > hints_max {
-            let Some(old) = self.order.pop_front() else {
-                break;
-            };
-            dropped |= self.until.remove(&old).is_some();
+            let Some((old, number)) = self.order.pop_front() else { break };
+            if self.marks.get(&old).is_some_and(|mark| mark.number == number) {
+                self.marks.remove(&old);
+                dropped = true;
+            }
         }
         dropped
     }
 
     pub(crate) fn forget(&mut self, hash: u128) {
-        self.until.remove(&hash);
+        self.marks.remove(&hash);
     }
 }

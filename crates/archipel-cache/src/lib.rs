@@ -47,3 +47,22 @@ pub use purge::{PurgeKind, PurgeStamp, Purged};
 pub use stats::{CacheCounts, CacheStats};
 pub use store::{Lookup, Refused, Store, StoreLimits};
 pub use stored::{Head, Stored};
+
+#[cfg(test)]
+mod body_tests;
+#[cfg(test)]
+mod fill_tests;
+#[cfg(test)]
+mod flights_tests;
+#[cfg(test)]
+mod hit_ratio_tests;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod store_tests;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod thread_tests;
+#[cfg(test)]
+mod workload;

@@ -89,12 +89,7 @@ struct Records {
 
 impl PurgeLog {
     pub(crate) fn new(scopes_max: usize) -> Self {
-        Self {
-            sequence: AtomicU64::new(0),
-            recorded: AtomicU64::new(0),
-            records: RwLock::default(),
-            scopes_max,
-        }
+        Self { sequence: AtomicU64::new(0), recorded: AtomicU64::new(0), records: RwLock::default(), scopes_max }
     }
 
     pub(crate) fn stamp(&self) -> PurgeStamp {
@@ -115,20 +110,13 @@ impl PurgeLog {
     pub(crate) fn record(&self, scope: Option<Scope>, kind: PurgeKind) -> (u64, bool) {
         let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
         let sequence = self.next();
-        let full = scope.is_some_and(|scope| {
-            records.scopes.len() >= self.scopes_max && !records.scopes.contains_key(&scope)
-        });
+        let full =
+            scope.is_some_and(|scope| records.scopes.len() >= self.scopes_max && !records.scopes.contains_key(&scope));
         match scope {
-            Some(scope) if !full => records
-                .scopes
-                .entry(scope)
-                .or_default()
-                .raise(kind, sequence),
+            Some(scope) if !full => records.scopes.entry(scope).or_default().raise(kind, sequence),
             // Purging everything supersedes each record made before it, hence the table can start afresh.
             _ => {
-                records
-                    .all
-                    .raise(if full { PurgeKind::Hard } else { kind }, sequence);
+                records.all.raise(if full { PurgeKind::Hard } else { kind }, sequence);
                 if full || kind == PurgeKind::Hard {
                     records.scopes.clear();
                 }
@@ -139,25 +127,39 @@ impl PurgeLog {
     }
 
     /// The strongest recorded purge of this key's zone or host, or of everything, after a stamp.
-    pub(crate) fn since<K: KeyText + ?Sized>(
-        &self,
-        key: &KeyRef<'_, K>,
-        stamp: PurgeStamp,
-    ) -> Option<PurgeKind> {
+    pub(crate) fn since<K: KeyText + ?Sized>(&self, key: &KeyRef<'_, K>, stamp: PurgeStamp) -> Option<PurgeKind> {
         if self.recorded() <= stamp.0 {
             return None;
         }
         let records = self.records.read().unwrap_or_else(PoisonError::into_inner);
-        let scope = |scope| {
-            records
-                .scopes
-                .get(&scope)
-                .and_then(|marks| marks.since(stamp))
-        };
-        records
-            .all
-            .since(stamp)
-            .max(scope(Scope::Zone(key.zone)))
-            .max(scope(Scope::Host(key.host)))
+        let scope = |scope| records.scopes.get(&scope).and_then(|marks| marks.since(stamp));
+        records.all.since(stamp).max(scope(Scope::Zone(key.zone))).max(scope(Scope::Host(key.host)))
+    }
+}
+
+/// Purges by key that may concern a fetch under way.
+#[derive(Debug, Default)]
+pub(crate) struct PurgedKeys {
+    keys: HashMap<u128, Marks, foldhash::fast::RandomState>,
+    keys_max: usize,
+    /// What was forgotten: every fetch that began before it counts as purged.
+    forgotten: Marks,
+}
+
+impl PurgedKeys {
+    pub(crate) fn new(keys_max: usize) -> Self {
+        Self { keys_max, ..Self::default() }
+    }
+
+    pub(crate) fn record(&mut self, hash: u128, kind: PurgeKind, sequence: u64) {
+        if self.keys.len() >= self.keys_max && !self.keys.contains_key(&hash) {
+            self.keys.clear();
+            self.forgotten.raise(PurgeKind::Hard, sequence.saturating_sub(1));
+        }
+        self.keys.entry(hash).or_default().raise(kind, sequence);
+    }
+
+    pub(crate) fn since(&self, hash: u128, stamp: PurgeStamp) -> Option<PurgeKind> {
+        self.forgotten.since(stamp).max(self.keys.get(&hash).and_then(|marks| marks.since(stamp)))
     }
 }

@@ -7,7 +7,7 @@
 //! Must never free an object itself: what leaves is returned, and dropped by the caller after the lock is released.
 
 use crate::key::KeyText;
-use crate::purge::{Marks, PurgeKind, PurgeLog, PurgeStamp};
+use crate::purge::{PurgeKind, PurgeLog, PurgeStamp, PurgedKeys};
 use crate::stored::Stored;
 use smallvec::SmallVec;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -78,11 +78,7 @@ struct List {
 }
 
 impl List {
-    const EMPTY: Self = Self {
-        head: NONE,
-        tail: NONE,
-        bytes: 0,
-    };
+    const EMPTY: Self = Self { head: NONE, tail: NONE, bytes: 0 };
 }
 
 /// Keys evicted lately from the small queue: one that returns was worth keeping.
@@ -154,10 +150,7 @@ impl<M> Shard<M> {
             small: List::EMPTY,
             main: List::EMPTY,
             ghosts: Ghosts::default(),
-            purged_keys: PurgedKeys {
-                keys_max: purged_keys_max,
-                ..PurgedKeys::default()
-            },
+            purged_keys: PurgedKeys::new(purged_keys_max),
             hits: 0,
             misses: 0,
         }
@@ -203,11 +196,7 @@ impl<M> Shard<M> {
     /// All variants of a key, newest first, purged ones too.
     pub(crate) fn all<K: KeyText + ?Sized>(&self, hash: u128, text: &K) -> Vec<Arc<Stored<M>>> {
         let ids = self.variants(hash, text);
-        ids.iter()
-            .rev()
-            .filter_map(|id| self.node(*id))
-            .map(|node| Arc::clone(&node.stored))
-            .collect()
+        ids.iter().rev().filter_map(|id| self.node(*id)).map(|node| Arc::clone(&node.stored)).collect()
     }
 
     pub(crate) fn lookup<K: KeyText + ?Sized>(
@@ -230,20 +219,13 @@ impl<M> Shard<M> {
                 purged.push(*id);
             } else if pick(&node.stored) {
                 node.frequency = (node.frequency + 1).min(FREQUENCY_MAX);
-                found = Some(Found {
-                    stored: Arc::clone(&node.stored),
-                    soft_purged: node.soft_purged,
-                });
+                found = Some(Found { stored: Arc::clone(&node.stored), soft_purged: node.soft_purged });
                 break;
             }
         }
         // Only after the last `pick`, which is the caller's code: a panic in it then leaves nothing half done.
         left.extend(purged.into_iter().filter_map(|id| self.remove(id)));
-        *(if found.is_some() {
-            &mut self.hits
-        } else {
-            &mut self.misses
-        }) += 1;
+        *(if found.is_some() { &mut self.hits } else { &mut self.misses }) += 1;
         found
     }
 
@@ -257,12 +239,7 @@ impl<M> Shard<M> {
     }
 
     /// Stores an object, in place of one of the same variant. The caller has checked that it was not purged meanwhile (hard).
-    pub(crate) fn insert(
-        &mut self,
-        stored: Arc<Stored<M>>,
-        compared: u64,
-        soft_purged: bool,
-    ) -> Left<M> {
+    pub(crate) fn insert(&mut self, stored: Arc<Stored<M>>, compared: u64, soft_purged: bool) -> Left<M> {
         let mut left = Left::new();
         let (hash, cost) = (stored.hash, Self::cost(&stored));
         let others = self.keys.contains_key(&hash) && self.variants(hash, &*stored.key).is_empty();
@@ -270,28 +247,13 @@ impl<M> Shard<M> {
             // Another key of the same hash: one of them has to go, or a lookup would be ambiguous.
             left = self.remove_key(hash);
         }
-        let same = self
-            .variants(hash, &*stored.key)
-            .into_iter()
-            .find(|id| self.is_variant(*id, &stored.variant));
+        let same = self.variants(hash, &*stored.key).into_iter().find(|id| self.is_variant(*id, &stored.variant));
         if let Some(id) = same {
             left.extend(self.swap(id, stored, compared, soft_purged));
             return left;
         }
-        let queue = if self.ghosts.take(hash) {
-            Queue::Main
-        } else {
-            Queue::Small
-        };
-        let node = Node {
-            stored,
-            compared,
-            prev: NONE,
-            next: NONE,
-            queue,
-            frequency: 0,
-            soft_purged,
-        };
+        let queue = if self.ghosts.take(hash) { Queue::Main } else { Queue::Small };
+        let node = Node { stored, compared, prev: NONE, next: NONE, queue, frequency: 0, soft_purged };
         let id = self.allocate(node);
         self.link(id, queue, cost);
         self.keys.entry(hash).or_default().push(id);
@@ -299,8 +261,7 @@ impl<M> Shard<M> {
     }
 
     fn is_variant(&self, id: u32, variant: &[u8]) -> bool {
-        self.node(id)
-            .is_some_and(|node| *node.stored.variant == *variant)
+        self.node(id).is_some_and(|node| *node.stored.variant == *variant)
     }
 
     /// Removes the oldest variants of a key beyond a count.
@@ -316,13 +277,7 @@ impl<M> Shard<M> {
     }
 
     /// Puts an object in another's place, keeping its rank in the queues; it becomes its key's newest variant.
-    fn swap(
-        &mut self,
-        id: u32,
-        stored: Arc<Stored<M>>,
-        compared: u64,
-        soft_purged: bool,
-    ) -> Option<Arc<Stored<M>>> {
+    fn swap(&mut self, id: u32, stored: Arc<Stored<M>>, compared: u64, soft_purged: bool) -> Option<Arc<Stored<M>>> {
         let (hash, cost) = (stored.hash, Self::cost(&stored));
         let node = self.node_mut(id)?;
         let old = std::mem::replace(&mut node.stored, stored);
@@ -339,31 +294,15 @@ impl<M> Shard<M> {
 
     /// Where an object is stored still.
     pub(crate) fn find(&self, stored: &Arc<Stored<M>>) -> Option<u32> {
-        let is_it = |id: &u32| {
-            self.node(*id)
-                .is_some_and(|node| Arc::ptr_eq(&node.stored, stored))
-        };
-        self.variants(stored.hash, &*stored.key)
-            .into_iter()
-            .find(is_it)
+        let is_it = |id: &u32| self.node(*id).is_some_and(|node| Arc::ptr_eq(&node.stored, stored));
+        self.variants(stored.hash, &*stored.key).into_iter().find(is_it)
     }
 
     /// Puts `stored` in the place of the object in slot `id`; another of its variant leaves too.
-    pub(crate) fn replace(
-        &mut self,
-        id: u32,
-        stored: Arc<Stored<M>>,
-        compared: u64,
-        soft_purged: bool,
-    ) -> Left<M> {
+    pub(crate) fn replace(&mut self, id: u32, stored: Arc<Stored<M>>, compared: u64, soft_purged: bool) -> Left<M> {
         let ids = self.variants(stored.hash, &*stored.key);
-        let twin = ids
-            .into_iter()
-            .find(|other| *other != id && self.is_variant(*other, &stored.variant));
-        let mut left: Left<M> = self
-            .swap(id, stored, compared, soft_purged)
-            .into_iter()
-            .collect();
+        let twin = ids.into_iter().find(|other| *other != id && self.is_variant(*other, &stored.variant));
+        let mut left: Left<M> = self.swap(id, stored, compared, soft_purged).into_iter().collect();
         left.extend(twin.and_then(|twin| self.remove(twin)));
         left
     }
@@ -400,10 +339,7 @@ impl<M> Shard<M> {
 
     pub(crate) fn remove(&mut self, id: u32) -> Option<Arc<Stored<M>>> {
         self.unlink(id)?;
-        let freed = std::mem::replace(
-            self.slots.get_mut(id as usize)?,
-            Slot::Free { next: self.free },
-        );
+        let freed = std::mem::replace(self.slots.get_mut(id as usize)?, Slot::Free { next: self.free });
         self.free = id;
         self.live -= 1;
         let Slot::Used(node) = freed else { return None };
@@ -422,17 +358,12 @@ impl<M> Shard<M> {
         for step in 0..=EVICT_STEPS_MAX {
             let full = self.small.bytes.saturating_mul(SMALL_PART) >= self.bytes();
             let from_small = self.small.tail != NONE && (full || self.main.tail == NONE);
-            let id = if from_small {
-                self.small.tail
-            } else {
-                self.main.tail
-            };
+            let id = if from_small { self.small.tail } else { self.main.tail };
             let was_purged = self.is_purged(id, log);
             let node = self.node_mut(id)?;
             let hash = node.stored.hash;
             // Asked for more than once while it waited, or since it was last spared.
-            let spare =
-                node.frequency > u8::from(from_small) && !was_purged && step < EVICT_STEPS_MAX;
+            let spare = node.frequency > u8::from(from_small) && !was_purged && step < EVICT_STEPS_MAX;
             if spare {
                 node.frequency = if from_small { 0 } else { node.frequency - 1 };
                 let cost = Self::cost(&node.stored);
@@ -450,12 +381,7 @@ impl<M> Shard<M> {
     }
 
     /// Removes purged objects among `slots` slots from `from`; tells where to go on, `None` at the end.
-    pub(crate) fn reclaim(
-        &mut self,
-        from: usize,
-        slots: usize,
-        log: &PurgeLog,
-    ) -> (Option<usize>, Left<M>) {
+    pub(crate) fn reclaim(&mut self, from: usize, slots: usize, log: &PurgeLog) -> (Option<usize>, Left<M>) {
         let until = from.saturating_add(slots).min(self.slots.len());
         let mut left = Left::new();
         for id in from..until {
@@ -509,8 +435,7 @@ impl<M> Shard<M> {
 
     fn unlink(&mut self, id: u32) -> Option<()> {
         let node = self.node(id)?;
-        let (prev, next, queue, cost) =
-            (node.prev, node.next, node.queue, Self::cost(&node.stored));
+        let (prev, next, queue, cost) = (node.prev, node.next, node.queue, Self::cost(&node.stored));
         match self.node_mut(prev) {
             Some(node) => node.next = next,
             None => self.list(queue).head = next,
@@ -549,38 +474,9 @@ impl<M> Shard<M> {
         for list in [&mut self.small, &mut self.main] {
             (list.head, list.tail) = (at(list.head), at(list.tail));
         }
-        self.keys
-            .values_mut()
-            .flatten()
-            .for_each(|id| *id = at(*id));
+        self.keys.values_mut().flatten().for_each(|id| *id = at(*id));
         self.keys.shrink_to(self.live * 2);
         self.ghosts.order.shrink_to(self.live * 2);
         self.ghosts.present.shrink_to(self.live * 2);
-    }
-}
-
-/// Purges by key that may concern a fetch under way.
-#[derive(Debug, Default)]
-struct PurgedKeys {
-    keys: HashMap<u128, Marks, Hashed>,
-    keys_max: usize,
-    /// What was forgotten: every fetch that began before it counts as purged.
-    forgotten: Marks,
-}
-
-impl PurgedKeys {
-    fn record(&mut self, hash: u128, kind: PurgeKind, sequence: u64) {
-        if self.keys.len() >= self.keys_max && !self.keys.contains_key(&hash) {
-            self.keys.clear();
-            self.forgotten
-                .raise(PurgeKind::Hard, sequence.saturating_sub(1));
-        }
-        self.keys.entry(hash).or_default().raise(kind, sequence);
-    }
-
-    fn since(&self, hash: u128, stamp: PurgeStamp) -> Option<PurgeKind> {
-        self.forgotten
-            .since(stamp)
-            .max(self.keys.get(&hash).and_then(|marks| marks.since(stamp)))
     }
 }

@@ -110,10 +110,7 @@ impl<M> Store<M> {
     /// An empty store.
     pub fn new(limits: StoreLimits) -> Self {
         let stats = Arc::new(CacheStats::default());
-        let slice = |_| Slice {
-            shard: Mutex::new(Shard::new(limits.purged_keys_max)),
-            bytes: AtomicU64::new(0),
-        };
+        let slice = |_| Slice { shard: Mutex::new(Shard::new(limits.purged_keys_max)), bytes: AtomicU64::new(0) };
         Self {
             shards: Box::new(std::array::from_fn(slice)),
             bytes: AtomicU64::new(0),
@@ -172,14 +169,9 @@ impl<M> Store<M> {
         let found = shard.lookup((key.hash, key.text), &self.log, &mut left, pick);
         if !left.is_empty() {
             self.settle(slice, shard, &left);
-            self.stats
-                .purged_reclaimed
-                .fetch_add(left.len() as u64, Ordering::Relaxed);
+            self.stats.purged_reclaimed.fetch_add(left.len() as u64, Ordering::Relaxed);
         }
-        found.map(|found| Lookup {
-            stored: found.stored,
-            soft_purged: found.soft_purged,
-        })
+        found.map(|found| Lookup { stored: found.stored, soft_purged: found.soft_purged })
     }
 
     /// All variants of a key, newest first, without counting a use: for inspection.
@@ -220,9 +212,7 @@ impl<M> Store<M> {
         }
         let mut left = shard.insert(Arc::clone(&stored), compared, purged.is_some());
         let trimmed = shard.trim_variants(stored.hash, self.limits.variants_max.max(1));
-        self.stats
-            .evicted_variants_max
-            .fetch_add(trimmed.len() as u64, Ordering::Relaxed);
+        self.stats.evicted_variants_max.fetch_add(trimmed.len() as u64, Ordering::Relaxed);
         left.extend(trimmed);
         self.settle(slice, shard, &left);
         count(&self.stats.inserts);
@@ -241,11 +231,7 @@ impl<M> Store<M> {
         self.reserve(&stored, more)?;
         let slice = self.slice(stored.hash);
         let mut shard = slice.lock();
-        let place = if old.hash == stored.hash && old.key == stored.key {
-            shard.find(old)
-        } else {
-            None
-        };
+        let place = if old.hash == stored.hash && old.key == stored.key { shard.find(old) } else { None };
         let Some(id) = place else {
             drop(shard);
             self.bytes.fetch_sub(more, Ordering::Relaxed);
@@ -268,11 +254,7 @@ impl<M> Store<M> {
     pub fn remove(&self, stored: &Arc<Stored<M>>) -> bool {
         let slice = self.slice(stored.hash);
         let mut shard = slice.lock();
-        let left: Left<M> = shard
-            .find(stored)
-            .and_then(|id| shard.remove(id))
-            .into_iter()
-            .collect();
+        let left: Left<M> = shard.find(stored).and_then(|id| shard.remove(id)).into_iter().collect();
         let removed = !left.is_empty();
         self.settle(slice, shard, &left);
         removed
@@ -311,35 +293,22 @@ impl<M> Store<M> {
         if overflowed {
             count(&self.stats.purge_scopes_overflows);
         }
-        Purged {
-            sequence,
-            objects: 0,
-        }
+        Purged { sequence, objects: 0 }
     }
 
     /// The strongest purge of this key, its host, its zone or everything after a stamp.
-    pub fn purged_since<K: KeyText + ?Sized>(
-        &self,
-        key: &KeyRef<'_, K>,
-        stamp: PurgeStamp,
-    ) -> Option<PurgeKind> {
+    pub fn purged_since<K: KeyText + ?Sized>(&self, key: &KeyRef<'_, K>, stamp: PurgeStamp) -> Option<PurgeKind> {
         if self.log.stamp() <= stamp {
             return None;
         }
-        let by_key = self
-            .slice(key.hash)
-            .lock()
-            .key_purged_since(key.hash, stamp);
+        let by_key = self.slice(key.hash).lock().key_purged_since(key.hash, stamp);
         by_key.max(self.log.since(key, stamp))
     }
 
     /// Gives purged objects' memory back: looks at up to `slots` objects, going on where the last call stopped. Returns how many were
     /// removed. Optional (lookups and evictions do it as well): call it now and then after a large purge.
     pub fn reclaim(&self, slots: usize) -> usize {
-        let mut at = self
-            .reclaimed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut at = self.reclaimed.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(slice) = self.shards.get(at.0 % SHARDS) else {
             return 0;
         };
@@ -347,9 +316,7 @@ impl<M> Store<M> {
         let (next, left) = shard.reclaim(at.1, slots, &self.log);
         *at = next.map_or(((at.0 + 1) % SHARDS, 0), |slot| (at.0, slot));
         self.settle(slice, shard, &left);
-        self.stats
-            .purged_reclaimed
-            .fetch_add(left.len() as u64, Ordering::Relaxed);
+        self.stats.purged_reclaimed.fetch_add(left.len() as u64, Ordering::Relaxed);
         left.len()
     }
 
@@ -362,10 +329,7 @@ impl<M> Store<M> {
     fn compare(&self, shard: &Shard<M>, stored: &Stored<M>) -> (u64, Option<PurgeKind>) {
         let compared = self.log.recorded();
         let by_key = shard.key_purged_since(stored.hash, stored.stamp);
-        (
-            compared,
-            by_key.max(self.log.since(&stored.key_ref(), stored.stamp)),
-        )
+        (compared, by_key.max(self.log.since(&stored.key_ref(), stored.stamp)))
     }
 
     fn refuse_purged(&self, reserved: u64) -> Refused {
@@ -381,43 +345,26 @@ impl<M> Store<M> {
     }
 
     /// [`Store::settle`], with `kept` bytes passing from what left to what took its place.
-    fn settle_keeping(
-        &self,
-        slice: &Slice<M>,
-        mut shard: MutexGuard<'_, Shard<M>>,
-        left: &Left<M>,
-        kept: u64,
-    ) {
+    fn settle_keeping(&self, slice: &Slice<M>, mut shard: MutexGuard<'_, Shard<M>>, left: &Left<M>, kept: u64) {
         if !left.is_empty() {
             shard.compact();
         }
         slice.bytes.store(shard.bytes(), Ordering::Relaxed);
         drop(shard);
         let bytes: u64 = left.iter().map(|stored| Shard::cost(stored)).sum();
-        self.bytes
-            .fetch_sub(bytes.saturating_sub(kept), Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes.saturating_sub(kept), Ordering::Relaxed);
     }
 
     /// Reserves `bytes` for an object, evicting others until they fit.
     fn reserve(&self, stored: &Stored<M>, bytes: u64) -> Result<(), Refused> {
-        let most = self
-            .limits
-            .object_bytes_max
-            .min(self.limits.memory_bytes_max);
+        let most = self.limits.object_bytes_max.min(self.limits.memory_bytes_max);
         if Shard::cost(stored) > most {
             count(&self.stats.refused_object_bytes_max);
             return Err(Refused::ObjectBytesMax);
         }
         loop {
-            let room = |used: u64| {
-                used.checked_add(bytes)
-                    .filter(|sum| *sum <= self.limits.memory_bytes_max)
-            };
-            if self
-                .bytes
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, room)
-                .is_ok()
-            {
+            let room = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limits.memory_bytes_max);
+            if self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok() {
                 return Ok(());
             }
             if !self.make_room(stored.hash) {
@@ -431,15 +378,9 @@ impl<M> Store<M> {
     fn make_room(&self, hash: u128) -> bool {
         let first = self.victim.fetch_add(VICTIMS - 1, Ordering::Relaxed);
         let own = (hash >> 64) as usize % SHARDS;
-        let some = (0..VICTIMS - 1)
-            .map(|step| (first + step) % SHARDS)
-            .chain([own]);
-        let fullest = some
-            .max_by_key(|at| self.shards[*at].bytes.load(Ordering::Relaxed))
-            .unwrap_or(own);
-        std::iter::once(fullest)
-            .chain(0..SHARDS)
-            .any(|at| self.evict_from(&self.shards[at]))
+        let some = (0..VICTIMS - 1).map(|step| (first + step) % SHARDS).chain([own]);
+        let fullest = some.max_by_key(|at| self.shards[*at].bytes.load(Ordering::Relaxed)).unwrap_or(own);
+        std::iter::once(fullest).chain(0..SHARDS).any(|at| self.evict_from(&self.shards[at]))
     }
 
     fn evict_from(&self, slice: &Slice<M>) -> bool {
@@ -452,11 +393,7 @@ impl<M> Store<M> {
         };
         let left: Left<M> = std::iter::once(evicted.stored).collect();
         self.settle(slice, shard, &left);
-        count(if evicted.was_purged {
-            &self.stats.purged_reclaimed
-        } else {
-            &self.stats.evictions
-        });
+        count(if evicted.was_purged { &self.stats.purged_reclaimed } else { &self.stats.evictions });
         true
     }
 }

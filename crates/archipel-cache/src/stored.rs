@@ -49,12 +49,7 @@ pub struct Head<M> {
 impl<M> Head<M> {
     /// The key for one call.
     pub fn key_ref(&self) -> KeyRef<'_> {
-        KeyRef {
-            hash: self.hash,
-            text: &self.key,
-            zone: self.zone,
-            host: self.host,
-        }
+        KeyRef { hash: self.hash, text: &self.key, zone: self.zone, host: self.host }
     }
 
     /// Copies every value out of the buffers it may share with a connection.
@@ -119,9 +114,7 @@ impl<M> Deref for Stored<M> {
 fn detached(headers: &HeaderMap) -> HeaderMap {
     let bytes = headers.values().map(HeaderValue::len).sum();
     let mut buffer = BytesMut::with_capacity(bytes);
-    headers
-        .values()
-        .for_each(|value| buffer.extend_from_slice(value.as_bytes()));
+    headers.values().for_each(|value| buffer.extend_from_slice(value.as_bytes()));
     let mut buffer = buffer.freeze();
     let mut out = HeaderMap::with_capacity(headers.keys_len());
     for (name, value) in headers {
@@ -129,8 +122,7 @@ fn detached(headers: &HeaderMap) -> HeaderMap {
         // The bytes were a field value a moment ago; a clone is the answer that cannot fail.
         let mut copy = HeaderValue::from_maybe_shared(piece).unwrap_or_else(|_| value.clone());
         copy.set_sensitive(value.is_sensitive());
-        let name =
-            http::HeaderName::from_bytes(name.as_str().as_bytes()).unwrap_or_else(|_| name.clone());
+        let name = http::HeaderName::from_bytes(name.as_str().as_bytes()).unwrap_or_else(|_| name.clone());
         out.append(name, copy);
     }
     out
@@ -143,9 +135,6 @@ pub(crate) fn headers_heap_bytes(headers: &HeaderMap) -> usize {
     }
     // One entry of the map's table and of its index, at a quarter of slack.
     let entry = size_of::<(http::HeaderName, HeaderValue)>() + 32 + 6;
-    let text: usize = headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len())
-        .sum();
+    let text: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     headers.capacity().max(headers.len()) * entry + text + 3 * ALLOCATION_BYTES
 }

@@ -1,0 +1,312 @@
+use crate::testing::{HOSTS, Version, head, key, store, stored};
+use crate::{Body, KeyRef, PurgeKind, Purged, Refused, Store, StoreLimits, Stored, purge_group};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue};
+use std::sync::Arc;
+
+/// The version that a key answers with, and `~` in front where it was purged softly.
+fn get(store: &Store<Version>, text: &str) -> Option<String> {
+    let found = store.lookup(&key(text), |_| true)?;
+    Some(format!("{}{}", if found.soft_purged { "~" } else { "" }, found.stored.meta))
+}
+
+fn get_variant(store: &Store<Version>, text: &str, variant: &str) -> Option<Version> {
+    let found = store.lookup(&key(text), |stored| *stored.variant == *variant.as_bytes())?;
+    Some(found.stored.meta)
+}
+
+#[test]
+fn keeps_and_finds_variants() {
+    let store = store(1 << 20);
+    assert_eq!(get(&store, "/a"), None);
+    for (variant, version) in [("gzip", 1), ("br", 2), ("gzip", 3)] {
+        store.insert(stored(&store, "/a", variant, version, 10)).unwrap();
+    }
+    store.insert(stored(&store, "/b", "", 9, 10)).unwrap();
+    assert_eq!(get_variant(&store, "/a", "gzip"), Some(3));
+    assert_eq!(get_variant(&store, "/a", "br"), Some(2));
+    assert_eq!(get_variant(&store, "/a", "zstd"), None);
+    assert_eq!(get(&store, "/a"), Some("3".into()), "the newest that matches");
+    assert_eq!(get(&store, "/b"), Some("9".into()));
+    let versions: Vec<Version> = store.variants(&key("/a")).iter().map(|stored| stored.meta).collect();
+    assert_eq!(versions, [3, 2]);
+    let counts = store.counts();
+    assert_eq!((counts.hits, counts.misses, counts.entries, counts.inserts), (4, 2, 3, 4));
+}
+
+#[test]
+fn equal_hashes_never_answer_for_each_other() {
+    let store = store(1 << 20);
+    let at = |text| KeyRef { hash: 42, text, zone: 0, host: 0 };
+    let put = |text, version| {
+        let head = head(at(text), "", version, store.stamp());
+        store.insert(Stored::new(head, Body::default())).unwrap();
+    };
+    put("/a", 1);
+    assert!(store.lookup(&at("/b"), |_| true).is_none());
+    put("/b", 2);
+    assert!(store.lookup(&at("/a"), |_| true).is_none());
+    assert_eq!(store.lookup(&at("/b"), |_| true).unwrap().stored.meta, 2);
+    assert_eq!(store.counts().entries, 1);
+    assert_eq!(store.purge_key(&at("/a"), PurgeKind::Hard).objects, 0);
+    assert!(store.lookup(&at("/b"), |_| true).is_some());
+}
+
+#[test]
+fn bounds_variants_of_a_key() {
+    let store: Store<Version> = Store::new(StoreLimits { variants_max: 3, ..StoreLimits::default() });
+    for version in 0..5 {
+        store.insert(stored(&store, "/a", &version.to_string(), version, 10)).unwrap();
+    }
+    let versions: Vec<Version> = store.variants(&key("/a")).iter().map(|stored| stored.meta).collect();
+    assert_eq!(versions, [4, 3, 2]);
+    assert_eq!(store.counts().evicted_variants_max, 2);
+}
+
+#[test]
+fn bounds_memory_and_refuses_large_objects() {
+    let limits = StoreLimits { memory_bytes_max: 100_000, object_bytes_max: 30_000, ..StoreLimits::default() };
+    let store: Store<Version> = Store::new(limits);
+    assert_eq!(store.insert(stored(&store, "/big", "", 1, 30_000)).unwrap_err(), Refused::ObjectBytesMax);
+    for version in 0..200 {
+        let text = format!("/{version}");
+        store.insert(stored(&store, &text, "", version, (version as usize * 37) % 20_000)).unwrap();
+        assert!(store.bytes() <= 100_000);
+        assert_eq!(get(&store, &text), Some(version.to_string()), "what was stored last is there");
+    }
+    let counts = store.counts();
+    assert_eq!(counts.entries + counts.evictions, 200);
+    assert_eq!(counts.refused_object_bytes_max, 1);
+
+    let tiny: Store<Version> = Store::new(StoreLimits { memory_bytes_max: 100, ..StoreLimits::default() });
+    assert_eq!(tiny.insert(stored(&tiny, "/", "", 1, 1)).unwrap_err(), Refused::ObjectBytesMax);
+}
+
+#[test]
+fn bytes_return_to_zero() {
+    let store = store(1 << 20);
+    for round in 0..3 {
+        for version in 0..500 {
+            store.insert(stored(&store, &format!("/{version}"), "", version + round, 100)).unwrap();
+        }
+        for version in 0..500 {
+            for stored in store.variants(&key(&format!("/{version}"))) {
+                assert!(store.remove(&stored));
+                assert!(!store.remove(&stored));
+            }
+        }
+        assert_eq!((store.bytes(), store.counts().entries), (0, 0));
+    }
+}
+
+#[test]
+fn revalidation_shares_the_body() {
+    let store = store(100_000);
+    let old = store.insert(stored(&store, "/a", "", 1, 60_000)).unwrap();
+    let before = store.bytes();
+    // There is no room for a second body of this size: it is not needed.
+    let new = store.replace(&old, head(key("/a"), "", 2, store.stamp())).unwrap();
+    assert_eq!(old.body().segments()[0].as_ptr(), new.body().segments()[0].as_ptr());
+    assert_eq!((store.bytes(), get(&store, "/a")), (before, Some("2".into())));
+    assert_eq!(store.counts().evictions, 0);
+
+    // Vary changed: it leaves its old place, and another of the new variant.
+    store.insert(stored(&store, "/a", "br", 3, 10)).unwrap();
+    let new = store.replace(&new, head(key("/a"), "br", 4, store.stamp())).unwrap();
+    assert_eq!(store.variants(&key("/a")).iter().map(|stored| stored.meta).collect::<Vec<_>>(), [4]);
+
+    // Evicted meanwhile: stored again.
+    assert!(store.remove(&new));
+    store.replace(&new, head(key("/a"), "br", 5, store.stamp())).unwrap();
+    assert_eq!(get(&store, "/a"), Some("5".into()));
+
+    // Purged meanwhile: not.
+    let stamp = store.stamp();
+    store.purge_key(&key("/a"), PurgeKind::Hard);
+    assert_eq!(store.replace(&new, head(key("/a"), "br", 6, stamp)).unwrap_err(), Refused::Purged);
+    assert_eq!((get(&store, "/a"), store.bytes()), (None, 0));
+}
+
+/// One purge, and what becomes of `/a` (zone 0, host b) and `/bb` (zone 1, host a), stored before and under way.
+fn check_purge(purge: impl Fn(&Store<Version>) -> Purged, a: Option<&str>, bb: Option<&str>) {
+    let store = store(1 << 20);
+    let wanted = |text: Option<&str>| text.map(str::to_owned);
+    let before = [stored(&store, "/a", "", 1, 10), stored(&store, "/bb", "", 1, 10)];
+    let under_way = [stored(&store, "/a", "", 1, 10), stored(&store, "/bb", "", 1, 10)];
+    for object in before {
+        store.insert(object).unwrap();
+    }
+    let sequence = store.stamp().sequence();
+    purge(&store);
+    assert_eq!(store.stamp().sequence(), sequence + 1);
+    assert_eq!((get(&store, "/a"), get(&store, "/bb")), (wanted(a), wanted(bb)), "stored");
+    assert_eq!((get(&store, "/a"), get(&store, "/bb")), (wanted(a), wanted(bb)), "stored, a second time");
+    for (object, expected) in under_way.into_iter().zip([a, bb]) {
+        let text = object.key.clone();
+        assert_eq!(store.insert(object).is_ok(), expected.is_some(), "under way {text}");
+        assert_eq!(get(&store, &text), wanted(expected), "under way {text}");
+    }
+    for text in ["/a", "/bb"] {
+        store.insert(stored(&store, text, "", 2, 10)).unwrap();
+        assert_eq!(get(&store, text), Some("2".into()), "fetched afterwards {text}");
+    }
+}
+
+#[test]
+fn purges() {
+    use PurgeKind::{Hard, Soft};
+    assert_eq!((key("/a").zone, key("/bb").zone), (0, 1));
+    let [host_a, host_b] = HOSTS.map(purge_group);
+    assert_eq!((key("/a").host, key("/bb").host), (host_b, host_a));
+    check_purge(|store| store.purge_key(&key("/a"), Hard), None, Some("1"));
+    check_purge(|store| store.purge_key(&key("/a"), Soft), Some("~1"), Some("1"));
+    check_purge(|store| store.purge_zone(0, Hard), None, Some("1"));
+    check_purge(|store| store.purge_zone(1, Soft), Some("1"), Some("~1"));
+    check_purge(|store| store.purge_host(host_a, Hard), Some("1"), None);
+    check_purge(|store| store.purge_host(host_b, Soft), Some("~1"), Some("1"));
+    check_purge(|store| store.purge_all(Hard), None, None);
+    check_purge(|store| store.purge_all(Soft), Some("~1"), Some("~1"));
+    check_purge(|store| store.purge_zone(7, Hard), Some("1"), Some("1"));
+    check_purge(|store| store.purge_key(&key("/c"), Hard), Some("1"), Some("1"));
+}
+
+#[test]
+fn soft_then_hard_then_renewed() {
+    let store = store(1 << 20);
+    let old = store.insert(stored(&store, "/a", "", 1, 10)).unwrap();
+    store.purge_all(PurgeKind::Soft);
+    assert_eq!(get(&store, "/a"), Some("~1".into()));
+    let new = store.replace(&old, head(key("/a"), "", 2, store.stamp())).unwrap();
+    assert_eq!(get(&store, "/a"), Some("2".into()), "revalidated after the purge");
+    let early = store.stamp();
+    store.purge_zone(0, PurgeKind::Soft);
+    let newer = store.replace(&new, head(key("/a"), "", 3, early)).unwrap();
+    assert_eq!(get(&store, "/a"), Some("~3".into()), "revalidated before the purge");
+    store.purge_zone(0, PurgeKind::Hard);
+    assert_eq!(get(&store, "/a"), None);
+    assert!(!store.remove(&newer));
+    let counts = store.counts();
+    assert_eq!((counts.entries, counts.bytes, counts.purged_reclaimed, counts.purges_scope), (0, 0, 1, 3));
+}
+
+#[test]
+fn purge_by_key_counts_objects() {
+    let store = store(1 << 20);
+    for variant in ["a", "b", "c"] {
+        store.insert(stored(&store, "/a", variant, 1, 10)).unwrap();
+    }
+    let soft = store.purge_key(&key("/a"), PurgeKind::Soft);
+    let hard = store.purge_key(&key("/a"), PurgeKind::Hard);
+    let none = store.purge_key(&key("/a"), PurgeKind::Hard);
+    assert_eq!([soft, hard, none].map(|purged| (purged.sequence, purged.objects)), [(1, 3), (2, 3), (3, 0)]);
+    assert_eq!(store.counts().bytes, 0);
+}
+
+#[test]
+fn full_purge_tables_purge_more_never_less() {
+    let limits = StoreLimits { purge_scopes_max: 2, purged_keys_max: 1, ..StoreLimits::default() };
+    let store: Store<Version> = Store::new(limits);
+    store.insert(stored(&store, "/a", "", 1, 10)).unwrap();
+    store.purge_zone(100, PurgeKind::Soft);
+    store.purge_zone(101, PurgeKind::Hard);
+    store.purge_zone(101, PurgeKind::Hard);
+    assert_eq!(get(&store, "/a"), Some("1".into()));
+    store.purge_zone(102, PurgeKind::Soft);
+    assert_eq!((get(&store, "/a"), store.counts().purge_scopes_overflows), (None, 1));
+
+    // One key remembered a shard: after enough others, what was under way is refused, what begins afterwards is not.
+    let (under_way, other) = (stored(&store, "/a", "", 1, 10), stored(&store, "/a", "x", 1, 10));
+    store.insert(under_way).unwrap();
+    for number in 0..2_000 {
+        store.purge_key(&key(&format!("/other{number}")), PurgeKind::Soft);
+    }
+    assert_eq!(store.insert(other).unwrap_err(), Refused::Purged);
+    assert_eq!(get(&store, "/a"), Some("1".into()), "stored objects are marked themselves");
+    store.insert(stored(&store, "/a", "", 2, 10)).unwrap();
+    assert_eq!(get(&store, "/a"), Some("2".into()));
+}
+
+#[test]
+fn reclaims_what_was_purged() {
+    let store = store(64 << 20);
+    for version in 0..3_000 {
+        store.insert(stored(&store, &format!("/{version}"), "", version, 10)).unwrap();
+    }
+    store.purge_zone(0, PurgeKind::Hard);
+    let (mut removed, mut calls) = (0, 0);
+    while calls < 1_000 {
+        removed += store.reclaim(16);
+        calls += 1;
+    }
+    let kept = (0..3_000).filter(|version| key(&format!("/{version}")).zone == 1).count();
+    assert_eq!((removed, store.counts().entries), (3_000 - kept, kept as u64));
+    assert!(
+        (0..3_000)
+            .all(|version| get(&store, &format!("/{version}")).is_some() == (key(&format!("/{version}")).zone == 1))
+    );
+}
+
+#[test]
+fn purged_objects_leave_first_when_room_is_needed() {
+    let store = store(200_000);
+    for version in 0..100 {
+        let text = format!("/{version}");
+        store.insert(stored(&store, &text, "", version, 500)).unwrap();
+        (0..5).for_each(|_| drop(get(&store, &text)));
+    }
+    store.purge_all(PurgeKind::Hard);
+    for version in 0..1_000 {
+        store.insert(stored(&store, &format!("/new{version}"), "", version, 500)).unwrap();
+    }
+    let counts = store.counts();
+    assert_eq!(counts.purged_reclaimed, 100, "{counts:?}");
+}
+
+#[test]
+fn nothing_is_borrowed_from_a_connection() {
+    let mut network = BytesMut::with_capacity(64 * 1024);
+    network.extend_from_slice(b"value of a field and a head");
+    let network = network.freeze();
+    let store = store(1 << 20);
+    let mut head = head(key("/a"), "", 1, store.stamp());
+    let mut headers = HeaderMap::new();
+    for (name, range) in [("x-one", 0..5), ("x-two", 6..8), ("x-one", 9..10)] {
+        let mut value = HeaderValue::from_maybe_shared(network.slice(range)).unwrap();
+        value.set_sensitive(name == "x-two");
+        headers.append(name, value);
+    }
+    (head.headers, head.frozen_head) = (headers.clone(), network.slice(23..));
+    let stored = store.insert(Stored::new(head, Body::default())).unwrap();
+    drop(headers);
+    assert!(network.is_unique());
+    let all: Vec<(&str, &[u8])> =
+        stored.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    assert_eq!(all, [("x-one", &b"value"[..]), ("x-one", b"a"), ("x-two", b"of")]);
+    assert!(stored.headers["x-two"].is_sensitive());
+    assert_eq!(stored.frozen_head, Bytes::from_static(b"head"));
+}
+
+#[test]
+fn a_reader_keeps_what_was_evicted() {
+    let store = store(50_000);
+    let mine = store.insert(stored(&store, "/mine", "", 7, 1_000)).unwrap();
+    for version in 0..500 {
+        store.insert(stored(&store, &format!("/{version}"), "", version, 1_000)).unwrap();
+    }
+    assert!(store.lookup(&key("/mine"), |_| true).is_none());
+    assert_eq!(mine.body().cursor(0..u64::MAX).map(|piece| piece.len()).sum::<usize>(), 1_000);
+    assert_eq!(Arc::strong_count(&mine), 1);
+}
+
+#[test]
+fn a_panicking_pick_leaves_the_store_whole() {
+    let store = store(1 << 20);
+    store.insert(stored(&store, "/a", "", 1, 10)).unwrap();
+    let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        store.lookup(&key("/a"), |_| std::panic::resume_unwind(Box::new(())));
+    }));
+    assert!(failed.is_err());
+    assert_eq!(get(&store, "/a"), Some("1".into()));
+    store.purge_key(&key("/a"), PurgeKind::Hard);
+    assert_eq!(store.bytes(), 0);
+}

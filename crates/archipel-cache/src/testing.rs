@@ -1,0 +1,110 @@
+//! What the tests share: heads, a seeded generator, a waker that counts.
+
+use crate::{Body, FillReader, Head, KeyRef, PurgeStamp, Store, StoreLimits, Stored, purge_group};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+/// What the tests keep as policy data: a number that tells versions apart.
+pub(crate) type Version = u64;
+
+pub(crate) const HOSTS: [&str; 2] = ["a.example", "b.example"];
+
+/// Spreads a small number over the hash, as a real hash would.
+pub(crate) fn spread(number: u128) -> u128 {
+    number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
+}
+
+/// The key of a text: its zone is its length modulo 2, its host chosen by its last byte.
+pub(crate) fn key(text: &str) -> KeyRef<'_> {
+    let sum = text.bytes().fold(0_u128, |sum, byte| sum * 257 + u128::from(byte));
+    let host = HOSTS[usize::from(text.bytes().last().unwrap_or_default() & 1)];
+    KeyRef { hash: spread(sum), text, zone: (text.len() & 1) as u32, host: purge_group(host) }
+}
+
+pub(crate) fn head(key: KeyRef<'_>, variant: &str, version: Version, stamp: PurgeStamp) -> Head<Version> {
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", HeaderValue::from_static("text/plain"));
+    Head {
+        hash: key.hash,
+        key: key.text.into(),
+        zone: key.zone,
+        host: key.host,
+        stamp,
+        status: StatusCode::OK,
+        headers,
+        frozen_head: Bytes::from_static(b"content-type: text/plain\r\n"),
+        variant: variant.as_bytes().into(),
+        stored_at: 0,
+        meta: version,
+        meta_bytes: 0,
+    }
+}
+
+pub(crate) fn stored(
+    store: &Store<Version>,
+    text: &str,
+    variant: &str,
+    version: Version,
+    bytes: usize,
+) -> Stored<Version> {
+    let body = Body::from_bytes(vec![version as u8; bytes].into());
+    Stored::new(head(key(text), variant, version, store.stamp()), body)
+}
+
+pub(crate) fn store(memory_bytes_max: u64) -> Arc<Store<Version>> {
+    Arc::new(Store::new(StoreLimits { memory_bytes_max, ..StoreLimits::default() }))
+}
+
+/// splitmix64.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+/// Counts how often it was woken.
+#[derive(Default)]
+pub(crate) struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Woken {
+    pub(crate) fn new() -> (Arc<Self>, Waker) {
+        let woken = Arc::new(Self::default());
+        (Arc::clone(&woken), Waker::from(woken))
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// What a reader gives now, as text: the bytes, `|` for "wait", `.` for the clean end, `!` for an error.
+pub(crate) fn read_now<M>(reader: &mut FillReader<M>, waker: &Waker) -> String {
+    let mut out = String::new();
+    loop {
+        match reader.poll_next(&mut Context::from_waker(waker)) {
+            Poll::Ready(Some(Ok(bytes))) => out.push_str(&String::from_utf8_lossy(&bytes)),
+            Poll::Ready(Some(Err(_))) => return out + "!",
+            Poll::Ready(None) => return out + ".",
+            Poll::Pending => return out + "|",
+        }
+    }
+}
