@@ -65,11 +65,7 @@ fn v4_bounds(address: Ipv4Addr, prefix: u8) -> Bounds {
 /// The bits of an address of `width` bits that a prefix leaves open.
 fn mask_tail(prefix: u8, width: u8) -> u128 {
     let open = u32::from(width.saturating_sub(prefix));
-    if open >= 128 {
-        u128::MAX
-    } else {
-        (1u128 << open) - 1
-    }
+    if open >= 128 { u128::MAX } else { (1u128 << open) - 1 }
 }
 
 impl FromStr for Cidr {
@@ -86,29 +82,16 @@ impl FromStr for Cidr {
             None => width,
             // Digits only: `parse` alone would take "+8".
             Some(digits) if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => {
-                digits
-                    .parse::<u8>()
-                    .ok()
-                    .filter(|p| *p <= width)
-                    .ok_or(CidrError::Prefix)?
+                digits.parse::<u8>().ok().filter(|p| *p <= width).ok_or(CidrError::Prefix)?
             }
             Some(_) => return Err(CidrError::Prefix),
         };
         let network = match address {
-            IpAddr::V4(v4) => IpAddr::V4(Ipv4Addr::from(
-                u32::from(v4) & !(mask_tail(prefix, 32) as u32),
-            )),
+            IpAddr::V4(v4) => IpAddr::V4(Ipv4Addr::from(u32::from(v4) & !(mask_tail(prefix, 32) as u32))),
             IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) & !mask_tail(prefix, 128))),
         };
-        let cidr = Cidr {
-            address: network,
-            prefix,
-        };
-        if network == address {
-            Ok(cidr)
-        } else {
-            Err(CidrError::HostBits(cidr))
-        }
+        let cidr = Cidr { address: network, prefix };
+        if network == address { Ok(cidr) } else { Err(CidrError::HostBits(cidr)) }
     }
 }
 
@@ -138,11 +121,7 @@ impl CidrSet {
                 Bounds::V6(first, last) => v6.push((first, last)),
             }
         }
-        Self {
-            given,
-            v4: merge(v4),
-            v6: merge(v6),
-        }
+        Self { given, v4: merge(v4), v6: merge(v6) }
     }
 
     /// True if the address lies in one of the ranges. An IPv4 address written as IPv6 (`::ffff:192.0.2.1`) counts as IPv4.
@@ -184,10 +163,7 @@ fn merge<N: Ord + Copy>(mut ranges: Vec<(N, N)>) -> Vec<(N, N)> {
 
 fn holds<N: Ord + Copy>(ranges: &[(N, N)], address: N) -> bool {
     let after = ranges.partition_point(|range| range.0 <= address);
-    after
-        .checked_sub(1)
-        .and_then(|at| ranges.get(at))
-        .is_some_and(|range| address <= range.1)
+    after.checked_sub(1).and_then(|at| ranges.get(at)).is_some_and(|range| address <= range.1)
 }
 
 #[cfg(test)]
@@ -197,11 +173,7 @@ mod tests {
     #[track_caller]
     fn check(ranges: &[&str], address: &str, inside: bool) {
         let set: CidrSet = ranges.iter().map(|r| r.parse::<Cidr>().unwrap()).collect();
-        assert_eq!(
-            set.contains(address.parse().unwrap()),
-            inside,
-            "{address} in {ranges:?}"
-        );
+        assert_eq!(set.contains(address.parse().unwrap()), inside, "{address} in {ranges:?}");
     }
 
     #[test]
@@ -219,29 +191,15 @@ mod tests {
         check(&["::ffff:10.0.0.0/104"], "10.1.2.3", true);
         check(&["2001:db8::/32"], "2001:db8:ffff::1", true);
         check(&["2001:db8::/32"], "2001:db9::", false);
-        check(
-            &["10.0.0.0/9", "10.128.0.0/9", "10.0.0.0/8"],
-            "10.200.0.1",
-            true,
-        );
-        check(
-            &["192.168.0.0/16", "10.0.0.0/24", "10.0.1.0/24"],
-            "10.0.2.0",
-            false,
-        );
+        check(&["10.0.0.0/9", "10.128.0.0/9", "10.0.0.0/8"], "10.200.0.1", true);
+        check(&["192.168.0.0/16", "10.0.0.0/24", "10.0.1.0/24"], "10.0.2.0", false);
         check(&["10.0.0.0/8", "10.1.0.0/16"], "10.2.0.0", true);
     }
 
     #[test]
     fn notation() {
-        assert_eq!(
-            "10.0.0.1/8".parse::<Cidr>(),
-            Err(CidrError::HostBits("10.0.0.0/8".parse().unwrap()))
-        );
-        assert_eq!(
-            "2001:db8::1/64".parse::<Cidr>(),
-            Err(CidrError::HostBits("2001:db8::/64".parse().unwrap()))
-        );
+        assert_eq!("10.0.0.1/8".parse::<Cidr>(), Err(CidrError::HostBits("10.0.0.0/8".parse().unwrap())));
+        assert_eq!("2001:db8::1/64".parse::<Cidr>(), Err(CidrError::HostBits("2001:db8::/64".parse().unwrap())));
         for (text, error) in [
             ("", CidrError::Address),
             ("10.0.0", CidrError::Address),
@@ -254,10 +212,7 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Cidr>(), Err(error), "{text}");
         }
-        assert_eq!(
-            "10.0.0.0/8".parse::<Cidr>().unwrap().to_string(),
-            "10.0.0.0/8"
-        );
+        assert_eq!("10.0.0.0/8".parse::<Cidr>().unwrap().to_string(), "10.0.0.0/8");
         assert_eq!("::1".parse::<Cidr>().unwrap().to_string(), "::1/128");
     }
 }

@@ -4,13 +4,14 @@
 //! Pure but for the files that settings name, which are seen through the `Files` argument only.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::check::{check_certificates, check_node, check_zone};
 use crate::diagnostic::{Code, Diagnostics, Problem};
 use crate::host::HostPattern;
 use crate::kind::Files;
@@ -35,15 +36,15 @@ pub const ERROR_PAGE_BYTES_MAX: usize = 256 << 10;
 pub const ZONE_NAME_BYTES_MAX: usize = 63;
 
 /// A document that was read, with what is needed to point into it.
-struct Part<T> {
-    source: Source,
-    tree: Node,
-    config: T,
+pub(crate) struct Part<T> {
+    pub source: Source,
+    pub tree: Node,
+    pub config: T,
 }
 
 impl<T> Part<T> {
     /// Where a setting stands: its own value, else the table around it, else nowhere.
-    fn span(&self, path: &str) -> Option<Range<usize>> {
+    pub fn span(&self, path: &str) -> Option<Range<usize>> {
         let mut path = path;
         loop {
             if let Some(node) = self.tree.find(path) {
@@ -53,16 +54,19 @@ impl<T> Part<T> {
         }
     }
 
-    fn given(&self, path: &str) -> bool {
+    /// Whether the document itself says it.
+    pub fn given(&self, path: &str) -> bool {
         self.tree.find(path).is_some()
     }
 
-    fn report(&self, out: &mut Diagnostics, path: &str, problem: Problem) {
+    /// Reports a problem at a setting.
+    pub fn report(&self, out: &mut Diagnostics, path: &str, problem: Problem) {
         out.report(&self.source, path, self.span(path), problem);
     }
 }
 
-type NamedZone = (Arc<str>, Part<ZoneConfig>);
+/// A zone before it is compiled.
+pub(crate) type NamedZone = (Arc<str>, Part<ZoneConfig>);
 
 enum DocumentKind<'a> {
     Node,
@@ -72,9 +76,7 @@ enum DocumentKind<'a> {
 /// Says what a document is by its name.
 fn classify(name: &str) -> Option<DocumentKind<'_>> {
     let name = name.strip_prefix("./").unwrap_or(name);
-    let stem = name
-        .strip_suffix(".toml")
-        .or_else(|| name.strip_suffix(".json"))?;
+    let stem = name.strip_suffix(".toml").or_else(|| name.strip_suffix(".json"))?;
     match stem.strip_prefix("zones/") {
         Some(zone) if !zone.contains('/') => Some(DocumentKind::Zone(zone)),
         _ if stem == "node" => Some(DocumentKind::Node),
@@ -98,10 +100,7 @@ pub(crate) fn compile(
             Some(DocumentKind::Node) => (node_given.replace(source.name.clone()), None),
             Some(DocumentKind::Zone(zone)) => {
                 let zone = zone.to_owned();
-                (
-                    zones_given.insert(zone.clone(), source.name.clone()),
-                    Some(zone),
-                )
+                (zones_given.insert(zone.clone(), source.name.clone()), Some(zone))
             }
             None => {
                 out.report(&source, "", None, unknown_document(&source.name));
@@ -109,11 +108,8 @@ pub(crate) fn compile(
             }
         };
         if let Some(other) = place {
-            let problem = Problem::error(
-                Code::DocumentTwice,
-                format!("the document is also given as {other}"),
-            )
-            .help("keep one of them");
+            let problem = Problem::error(Code::DocumentTwice, format!("the document is also given as {other}"))
+                .help("keep one of them");
             out.report(&source, "", None, problem);
             continue;
         }
@@ -133,10 +129,7 @@ pub(crate) fn compile(
 }
 
 fn unknown_document(name: &str) -> Problem {
-    let problem = Problem::error(
-        Code::UnknownDocument,
-        "the document's name says neither node nor zone",
-    );
+    let problem = Problem::error(Code::UnknownDocument, "the document's name says neither node nor zone");
     let expected = "expected node.toml, zones/<name>.toml, or the same with .json";
     match suggest::nearest(name, ["node.toml", "node.json"]) {
         Some(near) => problem.help(format!("did you mean {near}?")),
@@ -145,13 +138,8 @@ fn unknown_document(name: &str) -> Problem {
 }
 
 fn zone_name_is_good(name: &str, source: &Source, out: &mut Diagnostics) -> bool {
-    let shape = name
-        .bytes()
-        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.'));
-    let start = name
-        .bytes()
-        .next()
-        .is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let shape = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.'));
+    let start = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     let good = shape && start && name.len() <= ZONE_NAME_BYTES_MAX;
     if !good {
         let problem = Problem::error(Code::BadZoneName, "the file's name is no zone name").help(format!(
@@ -162,11 +150,7 @@ fn zone_name_is_good(name: &str, source: &Source, out: &mut Diagnostics) -> bool
     good
 }
 
-fn read<T: crate::settings::Section>(
-    source: Source,
-    files: &dyn Files,
-    out: &mut Diagnostics,
-) -> Option<Part<T>> {
+fn read<T: crate::settings::Section>(source: Source, files: &dyn Files, out: &mut Diagnostics) -> Option<Part<T>> {
     let tree = tree::parse(&source, out)?;
     read_tree(source, tree, files, out)
 }
@@ -178,11 +162,7 @@ fn read_tree<T: crate::settings::Section>(
     out: &mut Diagnostics,
 ) -> Option<Part<T>> {
     let config = read_document(&tree, &source, files, out)?;
-    Some(Part {
-        source,
-        tree,
-        config,
-    })
+    Some(Part { source, tree, config })
 }
 
 /// Checks everything that needs more than one setting, and builds the snapshot.
@@ -197,11 +177,8 @@ fn finish(
     if let Some(node) = &node {
         check_node(node, &mut out);
         if zones_given == 0 {
-            let problem = Problem::warning(
-                Code::NoZones,
-                "there is no zone: every request will be refused",
-            )
-            .help("write zones/<name>.toml with `hosts` and `[origin] url`");
+            let problem = Problem::warning(Code::NoZones, "there is no zone: every request will be refused")
+                .help("write zones/<name>.toml with `hosts` and `[origin] url`");
             out.report(&node.source, "", None, problem);
         }
         check_certificates(node, &zones, &mut out);
@@ -222,11 +199,7 @@ fn finish(
     }
 }
 
-fn assemble(
-    mut node: NodeConfig,
-    zones: Vec<(Arc<str>, ZoneConfig, ErrorPages)>,
-    index: HostIndex,
-) -> Snapshot {
+fn assemble(mut node: NodeConfig, zones: Vec<(Arc<str>, ZoneConfig, ErrorPages)>, index: HostIndex) -> Snapshot {
     if node.listeners.is_empty() {
         node.listeners = default_listeners();
     }
@@ -253,12 +226,7 @@ fn assemble(
             })
         })
         .collect();
-    Snapshot {
-        generation: 1,
-        node,
-        zones,
-        index,
-    }
+    Snapshot { generation: 1, node, zones, index }
 }
 
 /// Where a node listens that says nothing about it.
@@ -269,234 +237,9 @@ fn default_listeners() -> Vec<Listener> {
     vec![Listener::new(local(8080)), tls]
 }
 
-fn listeners(node: &NodeConfig) -> Vec<Listener> {
-    if node.listeners.is_empty() {
-        default_listeners()
-    } else {
-        node.listeners.clone()
-    }
-}
-
-fn check_node(node: &Part<NodeConfig>, out: &mut Diagnostics) {
-    let config = &node.config;
-    let admin = config.admin.address;
-    if !admin.ip().is_loopback() && !config.admin.allow_remote {
-        let problem = Problem::error(Code::Exposed, format!("`admin.address` is {admin}, which other machines can reach"))
-            .help("the admin listener has no authentication: use 127.0.0.1, or set `admin.allow_remote = true`");
-        node.report(out, "admin.address", problem);
-    }
-    check_listeners(node, out);
-    let trust = &config.trust;
-    if trust.client_address_from.is_empty() && node.given("trust.client_address_header") {
-        let problem = Problem::warning(
-            Code::NoEffect,
-            "`trust.client_address_header` has no effect: nobody is believed",
-        )
-        .help("list the peers that set the field in `trust.client_address_from`");
-        node.report(out, "trust.client_address_header", problem);
-    }
-    if config.traces.otlp_endpoint.is_none() && node.given("traces.sample_ratio") {
-        let problem = Problem::warning(
-            Code::NoEffect,
-            "`traces.sample_ratio` has no effect: traces are off",
-        )
-        .help("set `traces.otlp_endpoint`");
-        node.report(out, "traces.sample_ratio", problem);
-    }
-    let limits = &config.limits;
-    if limits.connections_per_address_max > limits.connections_max
-        && node.given("limits.connections_per_address_max")
-    {
-        let problem = Problem::warning(
-            Code::NoEffect,
-            format!(
-                "`limits.connections_per_address_max` is above `limits.connections_max` ({})",
-                limits.connections_max
-            ),
-        );
-        node.report(out, "limits.connections_per_address_max", problem);
-    }
-    let cache = &config.cache;
-    if cache.object_bytes_max > cache.memory_bytes_max && cache.memory_bytes_max > 0 {
-        let path = if node.given("cache.object_bytes_max") {
-            "cache.object_bytes_max"
-        } else {
-            "cache.memory_bytes_max"
-        };
-        let problem = Problem::warning(
-            Code::Contradiction,
-            "`cache.object_bytes_max` is above `cache.memory_bytes_max`: such an object is never stored",
-        );
-        node.report(out, path, problem);
-    }
-}
-
-fn check_listeners(node: &Part<NodeConfig>, out: &mut Diagnostics) {
-    let mut seen: HashMap<SocketAddr, String> = HashMap::new();
-    let admin = node.config.admin.address;
-    if admin.port() != 0 {
-        seen.insert(admin, "admin.address".to_owned());
-    }
-    let mut proxied = false;
-    for (at, listener) in node.config.listeners.iter().enumerate() {
-        let path = format!("listen[{at}].address");
-        if listener.address.port() != 0
-            && let Some(other) = seen.insert(listener.address, path.clone())
-        {
-            let problem = Problem::error(
-                Code::ListenerTwice,
-                format!("`{path}` is {}, which is in use already", listener.address),
-            )
-            .related(
-                node.source
-                    .related(node.span(&other), &format!("`{other}`, here")),
-            );
-            node.report(out, &path, problem);
-        }
-        proxied |= listener.proxy_protocol;
-        if listener.proxy_protocol && node.config.trust.proxy_protocol_from.is_empty() {
-            let path = format!("listen[{at}].proxy_protocol");
-            let problem = Problem::error(Code::Incomplete, format!("`{path}` needs peers that may send the header"))
-                .help("list your load balancers in `trust.proxy_protocol_from`: nobody else could connect");
-            node.report(out, &path, problem);
-        }
-    }
-    if !proxied && !node.config.trust.proxy_protocol_from.is_empty() {
-        let problem = Problem::warning(
-            Code::NoEffect,
-            "`trust.proxy_protocol_from` has no effect: no listener has `proxy_protocol = true`",
-        );
-        node.report(out, "trust.proxy_protocol_from", problem);
-    }
-}
-
-/// Whether visitors can get a certificate at all, where no CA of the node's own makes them.
-fn check_certificates(node: &Part<NodeConfig>, zones: &[NamedZone], out: &mut Diagnostics) {
-    let config = &node.config;
-    if config.tls.development_ca
-        || !config.certificates.is_empty()
-        || !listeners(config).iter().any(|l| l.tls)
-    {
-        return;
-    }
-    let (with, without): (Vec<_>, Vec<_>) = zones
-        .iter()
-        .partition(|(_, zone)| zone.config.tls.certificate.is_some());
-    if with.is_empty() {
-        let problem = Problem::error(
-            Code::Incomplete,
-            "`tls.development_ca` is off and there is no certificate, but a listener has TLS",
-        )
-        .help("name a certificate in `[[certificate]]` or in a zone's `[tls]`");
-        return node.report(out, "tls.development_ca", problem);
-    }
-    for (name, zone) in without {
-        let message = format!(
-            "zone `{name}` has no certificate, and `tls.development_ca` is off: visitors cannot use TLS"
-        );
-        let problem =
-            Problem::warning(Code::Incomplete, message).help("set `tls.certificate` and `tls.key`");
-        zone.report(out, "tls", problem);
-    }
-}
-
-fn check_zone(zone: &Part<ZoneConfig>, node: &Part<NodeConfig>, out: &mut Diagnostics) {
-    let tls = &zone.config.tls;
-    let (lone, partner) = match (&tls.certificate, &tls.key) {
-        (Some(_), None) => ("tls.certificate", "tls.key"),
-        (None, Some(_)) => ("tls.key", "tls.certificate"),
-        _ => ("", ""),
-    };
-    // A partner that is given but wrong was reported already.
-    if !lone.is_empty() && !zone.given(partner) {
-        let problem = Problem::error(Code::Incomplete, format!("`{lone}` needs `{partner}`"));
-        zone.report(out, lone, problem);
-    }
-    if tls.redirect_http && !listeners(&node.config).iter().any(|listener| listener.tls) {
-        let problem = Problem::warning(
-            Code::Contradiction,
-            "`tls.redirect_http` sends visitors to https, but no listener has TLS",
-        )
-        .help("add a `[[listen]]` with `tls = true` to node.toml");
-        zone.report(out, "tls.redirect_http", problem);
-    }
-    let (own, all) = (
-        zone.config.cache.object_bytes_max,
-        node.config.cache.object_bytes_max,
-    );
-    if own > all {
-        let message = format!(
-            "`cache.object_bytes_max` is above the node's {}, which holds",
-            crate::units::show_bytes(all)
-        );
-        zone.report(
-            out,
-            "cache.object_bytes_max",
-            Problem::warning(Code::NoEffect, message),
-        );
-    }
-    check_origin(zone, node, out);
-}
-
-fn check_origin(zone: &Part<ZoneConfig>, node: &Part<NodeConfig>, out: &mut Diagnostics) {
-    let origin = &zone.config.origin;
-    if !origin.url.is_https() {
-        for key in ["tls_verify", "tls_server_name", "tls_ca_file"] {
-            let path = format!("origin.{key}");
-            if zone.given(&path) {
-                let message = format!("`{path}` has no effect: the origin's URL is http");
-                zone.report(out, &path, Problem::warning(Code::NoEffect, message));
-            }
-        }
-    } else if !origin.tls_verify && origin.tls_ca_file.is_some() {
-        let message = "`origin.tls_ca_file` has no effect: `origin.tls_verify` is false";
-        zone.report(
-            out,
-            "origin.tls_ca_file",
-            Problem::warning(Code::NoEffect, message),
-        );
-    }
-    if origin.idle_connections_max > origin.connections_max
-        && zone.given("origin.idle_connections_max")
-    {
-        let message = format!(
-            "`origin.idle_connections_max` is above `origin.connections_max` ({})",
-            origin.connections_max
-        );
-        zone.report(
-            out,
-            "origin.idle_connections_max",
-            Problem::warning(Code::NoEffect, message),
-        );
-    }
-    let own = listeners(&node.config)
-        .into_iter()
-        .find(|listener| reaches(&origin.url, listener.address));
-    if let Some(listener) = own {
-        let message = format!(
-            "`origin.url` is the node's own listener {}: requests would go round in circles",
-            listener.address
-        );
-        zone.report(
-            out,
-            "origin.url",
-            Problem::error(Code::Contradiction, message).help("name the site's own server"),
-        );
-    }
-}
-
-/// Whether a URL leads to a listener of this node, as far as can be told without resolving names.
-fn reaches(url: &HttpUrl, listener: SocketAddr) -> bool {
-    if listener.port() == 0 || url.port != listener.port() {
-        return false;
-    }
-    let host = url.host_name();
-    let local = host == "localhost";
-    let address: Option<IpAddr> = host.parse().ok();
-    let loopback = local || address.is_some_and(|address| address.is_loopback());
-    address == Some(listener.ip())
-        || (local && listener.ip().is_loopback())
-        || (loopback && listener.ip().is_unspecified())
+/// The listeners of a node, the usual two where it names none.
+pub(crate) fn listeners(node: &NodeConfig) -> Vec<Listener> {
+    if node.listeners.is_empty() { default_listeners() } else { node.listeners.clone() }
 }
 
 /// Builds the index of hosts, and reports hosts that two zones claim, zones that share a number, and too many of either.
@@ -507,30 +250,17 @@ fn index_hosts(zones: &[NamedZone], zones_given: usize, out: &mut Diagnostics) -
     for (at, (name, zone)) in zones.iter().enumerate() {
         if let Some(other) = ids.insert(zone_id(name), name) {
             let message = format!("zone `{name}` has the same stable number as zone `{other}`");
-            out.report(
-                &zone.source,
-                "",
-                None,
-                Problem::error(Code::BadZoneName, message).help("rename one of them"),
-            );
+            out.report(&zone.source, "", None, Problem::error(Code::BadZoneName, message).help("rename one of them"));
         }
         for (entry, pattern) in zone.config.hosts.iter().enumerate() {
             hosts += 1;
-            let Some((other_name, other)) =
-                index.insert(pattern, at).and_then(|other| zones.get(other))
-            else {
+            let Some((other_name, other)) = index.insert(pattern, at).and_then(|other| zones.get(other)) else {
                 continue;
             };
-            let position = other
-                .config
-                .hosts
-                .iter()
-                .position(|host| host == pattern)
-                .unwrap_or(0);
-            let related = other.source.related(
-                other.span(&format!("hosts[{position}]")),
-                &format!("zone `{other_name}` has it here"),
-            );
+            let position = other.config.hosts.iter().position(|host| host == pattern).unwrap_or(0);
+            let related = other
+                .source
+                .related(other.span(&format!("hosts[{position}]")), &format!("zone `{other_name}` has it here"));
             let span = zone.span(&format!("hosts[{entry}]"));
             let problem = Problem::error(
                 Code::HostInTwoZones,
@@ -541,38 +271,20 @@ fn index_hosts(zones: &[NamedZone], zones_given: usize, out: &mut Diagnostics) -
             out.report(&zone.source, "hosts", span, problem);
         }
     }
-    for (what, count, max) in [
-        ("zones", zones_given, ZONES_MAX),
-        ("hosts", hosts, HOSTS_MAX),
-    ] {
+    for (what, count, max) in [("zones", zones_given, ZONES_MAX), ("hosts", hosts, HOSTS_MAX)] {
         if count > max
             && let Some((_, zone)) = zones.last()
         {
             let message = format!("there are {count} {what} in all, at most {max} are allowed");
-            out.report(
-                &zone.source,
-                "",
-                None,
-                Problem::error(Code::TooMany, message),
-            );
+            out.report(&zone.source, "", None, Problem::error(Code::TooMany, message));
         }
     }
     index
 }
 
-fn read_error_pages(
-    zone: &Part<ZoneConfig>,
-    files: &dyn Files,
-    out: &mut Diagnostics,
-) -> ErrorPages {
-    let ErrorPageFiles {
-        default,
-        origin_unreachable,
-        origin_timeout,
-        origin_bad_reply,
-        refused,
-        internal,
-    } = &zone.config.error_pages;
+fn read_error_pages(zone: &Part<ZoneConfig>, files: &dyn Files, out: &mut Diagnostics) -> ErrorPages {
+    let ErrorPageFiles { default, origin_unreachable, origin_timeout, origin_bad_reply, refused, internal } =
+        &zone.config.error_pages;
     let mut page = |key: &str, path: &Option<std::path::PathBuf>| -> Option<Bytes> {
         let path = path.as_ref()?;
         let setting = format!("error_pages.{key}");
@@ -585,10 +297,7 @@ fn read_error_pages(
             .help("make the page smaller: it is kept in memory"),
             Err(why) => Problem::error(
                 Code::FileMissing,
-                format!(
-                    "`{setting}` names {}, which cannot be read: {why}",
-                    path.display()
-                ),
+                format!("`{setting}` names {}, which cannot be read: {why}", path.display()),
             ),
         };
         zone.report(out, &setting, problem);
@@ -623,29 +332,16 @@ impl SingleOrigin {
     pub(crate) fn new(url: &str, listeners: Vec<Listener>) -> Result<Self, Diagnostics> {
         let source = Source::new("command line", "", Path::new(""));
         let mut out = Diagnostics::new();
-        let value = Node {
-            value: Value::Text(url.to_owned()),
-            span: None,
-        };
-        let kind = crate::kind::Url {
-            https: true,
-            path: false,
-        };
+        let value = Node { value: Value::Text(url.to_owned()), span: None };
+        let kind = crate::kind::Url { https: true, path: false };
         match crate::kind::Kind::<HttpUrl>::read(&kind, &value) {
             Ok(url) => {
                 let mut origin = ZoneOrigin::new(url);
                 // The visitor's host is this node's address, which means nothing to the origin.
                 origin.host = OriginHost::Origin;
-                let node = NodeConfig {
-                    listeners,
-                    ..NodeConfig::default()
-                };
+                let node = NodeConfig { listeners, ..NodeConfig::default() };
                 let zone = ZoneConfig::new(vec![HostPattern::Any], origin);
-                Ok(Self {
-                    zone_name: "default".to_owned(),
-                    node,
-                    zone,
-                })
+                Ok(Self { zone_name: "default".to_owned(), node, zone })
             }
             Err(problems) => {
                 for mut problem in problems {
@@ -663,22 +359,8 @@ impl SingleOrigin {
     /// All problems at once. Beside the snapshot come the warnings.
     pub fn build(self) -> Result<(Snapshot, Diagnostics), Diagnostics> {
         let source = Source::new("command line", "", Path::new(""));
-        let node = Part {
-            source: source.clone(),
-            tree: Node::empty(),
-            config: self.node,
-        };
-        let zone = Part {
-            source,
-            tree: Node::empty(),
-            config: self.zone,
-        };
-        finish(
-            Some(node),
-            vec![(self.zone_name.into(), zone)],
-            1,
-            &crate::load::Disk,
-            Diagnostics::new(),
-        )
+        let node = Part { source: source.clone(), tree: Node::empty(), config: self.node };
+        let zone = Part { source, tree: Node::empty(), config: self.zone };
+        finish(Some(node), vec![(self.zone_name.into(), zone)], 1, &crate::load::Disk, Diagnostics::new())
     }
 }

@@ -199,13 +199,7 @@ impl Diagnostics {
 
     /// Adds a problem of a document. Working out its place costs a pass over the text, so it is not done for a problem that
     /// is only counted.
-    pub(crate) fn report(
-        &mut self,
-        source: &Source,
-        path: &str,
-        span: Option<Range<usize>>,
-        problem: Problem,
-    ) {
+    pub(crate) fn report(&mut self, source: &Source, path: &str, span: Option<Range<usize>>, problem: Problem) {
         if self.is_full() {
             self.errors += usize::from(problem.severity == Severity::Error);
             self.dropped += 1;
@@ -222,11 +216,7 @@ impl Diagnostics {
     /// Sorts by document and place, those without a place first; stable for the rest.
     pub(crate) fn sort(&mut self) {
         self.list.sort_by(|a, b| {
-            let place = |d: &Diagnostic| {
-                d.span
-                    .as_ref()
-                    .map(|span| (span.start.line, span.start.column))
-            };
+            let place = |d: &Diagnostic| d.span.as_ref().map(|span| (span.start.line, span.start.column));
             (&a.file, place(a)).cmp(&(&b.file, place(b)))
         });
     }
@@ -293,21 +283,11 @@ pub(crate) struct Problem {
 
 impl Problem {
     pub fn error(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            severity: Severity::Error,
-            message: message.into(),
-            help: None,
-            span: None,
-            related: None,
-        }
+        Self { code, severity: Severity::Error, message: message.into(), help: None, span: None, related: None }
     }
 
     pub fn warning(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Warning,
-            ..Self::error(code, message)
-        }
+        Self { severity: Severity::Warning, ..Self::error(code, message) }
     }
 
     pub fn help(mut self, help: impl Into<String>) -> Self {

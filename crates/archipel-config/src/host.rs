@@ -43,10 +43,7 @@ pub struct HostError {
 }
 
 fn bad(message: &str, help: &str) -> HostError {
-    HostError {
-        message: message.into(),
-        help: help.into(),
-    }
+    HostError { message: message.into(), help: help.into() }
 }
 
 impl HostPattern {
@@ -87,10 +84,7 @@ pub fn normalise(text: &str) -> Result<Box<str>, HostError> {
         return Err(bad("is empty", "write a name such as www.example.com"));
     }
     if text.contains("://") || text.contains('/') {
-        return Err(bad(
-            "is a URL",
-            "write the host name alone, without scheme and path",
-        ));
+        return Err(bad("is a URL", "write the host name alone, without scheme and path"));
     }
     if let Some(inner) = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
         return match inner.parse::<Ipv6Addr>() {
@@ -99,10 +93,7 @@ pub fn normalise(text: &str) -> Result<Box<str>, HostError> {
         };
     }
     if text.parse::<Ipv6Addr>().is_ok() {
-        return Err(bad(
-            "is an IPv6 address without brackets",
-            "write it in brackets, as in [2001:db8::1]",
-        ));
+        return Err(bad("is an IPv6 address without brackets", "write it in brackets, as in [2001:db8::1]"));
     }
     if !text.is_ascii() {
         return Err(bad(
@@ -113,10 +104,7 @@ pub fn normalise(text: &str) -> Result<Box<str>, HostError> {
     if let Some((_, port)) = text.rsplit_once(':')
         && port.bytes().all(|b| b.is_ascii_digit())
     {
-        return Err(bad(
-            "has a port",
-            "write the name alone: a zone answers on every listener",
-        ));
+        return Err(bad("has a port", "write the name alone: a zone answers on every listener"));
     }
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
     if name.len() > HOST_BYTES_MAX {
@@ -131,26 +119,17 @@ fn check_label(label: &str) -> Result<(), HostError> {
         return Err(bad("has an empty label", "remove the superfluous dot"));
     }
     if label.len() > HOST_LABEL_BYTES_MAX {
-        return Err(bad(
-            "has a label that is too long",
-            "a label has at most 63 characters",
-        ));
+        return Err(bad("has a label that is too long", "a label has at most 63 characters"));
     }
     // The underscore is not in RFC 952, but names with it are in use and resolve.
-    if !label
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    {
+    if !label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
         return Err(bad(
             "has a character that no host name can have",
             "allowed are letters, digits, `-`, `_` and dots",
         ));
     }
     if label.starts_with('-') || label.ends_with('-') {
-        return Err(bad(
-            "has a label with `-` at its end",
-            "a label starts and ends with a letter or a digit",
-        ));
+        return Err(bad("has a label with `-` at its end", "a label starts and ends with a letter or a digit"));
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 //!
 //! This crate never opens a socket, knows no clock and no async runtime, and touches files in `load` only.
 
+mod check;
 mod cidr;
 mod compile;
 mod diagnostic;
@@ -25,22 +26,17 @@ mod zone;
 pub use cidr::{Cidr, CidrError, CidrSet};
 pub use compile::{ERROR_PAGE_BYTES_MAX, HOSTS_MAX, SingleOrigin, ZONES_MAX};
 pub use diagnostic::{
-    Code, DIAGNOSTICS_MAX, Diagnostic, Diagnostics, Position, Related, SNIPPET_CHARS_MAX, Severity,
-    Span,
+    Code, DIAGNOSTICS_MAX, Diagnostic, Diagnostics, Position, Related, SNIPPET_CHARS_MAX, Severity, Span,
 };
-pub use host::{
-    HOST_BYTES_MAX, HOST_LABEL_BYTES_MAX, HostError, HostPattern, normalise as normalise_host,
-};
+pub use host::{HOST_BYTES_MAX, HOST_LABEL_BYTES_MAX, HostError, HostPattern, normalise as normalise_host};
 pub use kind::LIST_ENTRIES_MAX;
 pub use node::{
-    AccessLog, Admin, CERTIFICATES_MAX, CertificateFiles, ClientAddressHeader, LISTENERS_MAX,
-    Listener, Log, NodeCache, NodeConfig, NodeLimits, NodeTls, Timeouts, TlsVersion, Traces, Trust,
+    AccessLog, Admin, CERTIFICATES_MAX, CertificateFiles, ClientAddressHeader, LISTENERS_MAX, Listener, Log, NodeCache,
+    NodeConfig, NodeLimits, NodeTls, Timeouts, TlsVersion, Traces, Trust,
 };
 pub use reference::{schema_json, settings_markdown, settings_table};
 pub use settings::{Group, Setting};
 pub use snapshot::{ErrorPageKind, ErrorPages, Snapshot, Zone, zone_id};
 pub use tree::{DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, Node, Table, Value};
 pub use url::{HttpUrl, Scheme};
-pub use zone::{
-    ErrorPageFiles, OriginHost, ZoneCache, ZoneConfig, ZoneHeaders, ZoneLimits, ZoneOrigin, ZoneTls,
-};
+pub use zone::{ErrorPageFiles, OriginHost, ZoneCache, ZoneConfig, ZoneHeaders, ZoneLimits, ZoneOrigin, ZoneTls};

@@ -24,9 +24,7 @@ impl Files for Disk {
         if !kind.is_file() {
             return Err("it is no regular file".to_owned());
         }
-        File::open(path)
-            .map(drop)
-            .map_err(|error| error.to_string())
+        File::open(path).map(drop).map_err(|error| error.to_string())
     }
 
     fn read(&self, path: &Path, bytes_max: usize) -> Result<Option<Vec<u8>>, String> {
@@ -34,13 +32,8 @@ impl Files for Disk {
         let mut file = File::open(path).map_err(|error| error.to_string())?;
         let mut content = Vec::new();
         // One byte more than allowed tells "just fits" from "too large".
-        let limit = u64::try_from(bytes_max)
-            .unwrap_or(u64::MAX)
-            .saturating_add(1);
-        Read::by_ref(&mut file)
-            .take(limit)
-            .read_to_end(&mut content)
-            .map_err(|error| error.to_string())?;
+        let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+        Read::by_ref(&mut file).take(limit).read_to_end(&mut content).map_err(|error| error.to_string())?;
         Ok((content.len() <= bytes_max).then_some(content))
     }
 }
@@ -60,19 +53,13 @@ impl Snapshot {
         }
         if found.is_empty() && !out.has_errors() {
             let source = Source::new(&folder.to_string_lossy(), "", Path::new(""));
-            let problem = Problem::error(
-                Code::NoDocuments,
-                "the folder holds neither node.toml nor zones/*.toml",
-            )
-            .help("write zones/<name>.toml with `hosts` and `[origin] url`");
+            let problem = Problem::error(Code::NoDocuments, "the folder holds neither node.toml nor zones/*.toml")
+                .help("write zones/<name>.toml with `hosts` and `[origin] url`");
             out.report(&source, "", None, problem);
         }
         if found.len() > ZONES_MAX + 2 {
             let source = Source::new(&folder.to_string_lossy(), "", Path::new(""));
-            let message = format!(
-                "the folder holds {} documents, at most {ZONES_MAX} zones are allowed",
-                found.len()
-            );
+            let message = format!("the folder holds {} documents, at most {ZONES_MAX} zones are allowed", found.len());
             out.report(&source, "", None, Problem::error(Code::TooMany, message));
             return Err(out);
         }
@@ -104,10 +91,7 @@ impl Snapshot {
         folder: &Path,
         documents: &[(N, T)],
     ) -> Result<(Snapshot, Diagnostics), Diagnostics> {
-        let sources = documents
-            .iter()
-            .map(|(name, text)| Source::new(name.as_ref(), text.as_ref(), folder))
-            .collect();
+        let sources = documents.iter().map(|(name, text)| Source::new(name.as_ref(), text.as_ref(), folder)).collect();
         compile(sources, folder, &Disk, Diagnostics::new())
     }
 
@@ -128,10 +112,7 @@ fn list(folder: &Path, base: &Path, out: &mut Diagnostics) -> Vec<String> {
         Ok(entries) => entries,
         Err(error) => {
             let source = Source::new(&folder.to_string_lossy(), "", Path::new(""));
-            let problem = Problem::error(
-                Code::Unreadable,
-                format!("the folder cannot be read: {error}"),
-            );
+            let problem = Problem::error(Code::Unreadable, format!("the folder cannot be read: {error}"));
             out.report(&source, "", None, problem);
             return Vec::new();
         }
@@ -140,20 +121,16 @@ fn list(folder: &Path, base: &Path, out: &mut Diagnostics) -> Vec<String> {
     for entry in entries.flatten() {
         let file = entry.file_name();
         let shown = prefix.join(&file).to_string_lossy().into_owned();
-        let extension = Path::new(&file)
-            .extension()
-            .and_then(|extension| extension.to_str());
+        let extension = Path::new(&file).extension().and_then(|extension| extension.to_str());
         let hidden = file.to_string_lossy().starts_with('.');
         match extension {
             _ if hidden || entry.path().is_dir() => {}
             Some("toml") => names.push(shown),
             // Next to node.toml a JSON file may be anything; among the zones it is a zone.
-            Some("json") if !prefix.as_os_str().is_empty() || shown == "node.json" => {
-                names.push(shown)
-            }
+            Some("json") if !prefix.as_os_str().is_empty() || shown == "node.json" => names.push(shown),
             Some("yaml" | "yml") => {
-                let problem = Problem::warning(Code::UnknownDocument, "the file is not read")
-                    .help("documents are TOML or JSON");
+                let problem =
+                    Problem::warning(Code::UnknownDocument, "the file is not read").help("documents are TOML or JSON");
                 out.report(&Source::new(&shown, "", base), "", None, problem);
             }
             _ => {}
@@ -171,27 +148,12 @@ fn read_document(folder: &Path, name: &str, out: &mut Diagnostics) -> Option<Sou
             Ok(text) => return Some(Source { text, ..source }),
             Err(error) => {
                 let at = error.utf8_error().valid_up_to();
-                let line = error
-                    .as_bytes()
-                    .iter()
-                    .take(at)
-                    .filter(|byte| **byte == b'\n')
-                    .count()
-                    + 1;
-                Problem::error(
-                    Code::Unreadable,
-                    format!("the document is not UTF-8 text (line {line})"),
-                )
+                let line = error.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1;
+                Problem::error(Code::Unreadable, format!("the document is not UTF-8 text (line {line})"))
             }
         },
-        Ok(None) => Problem::error(
-            Code::TooLarge,
-            format!("the document has more than {DOCUMENT_BYTES_MAX} bytes"),
-        ),
-        Err(why) => Problem::error(
-            Code::Unreadable,
-            format!("the document cannot be read: {why}"),
-        ),
+        Ok(None) => Problem::error(Code::TooLarge, format!("the document has more than {DOCUMENT_BYTES_MAX} bytes")),
+        Err(why) => Problem::error(Code::Unreadable, format!("the document cannot be read: {why}")),
     };
     out.report(&source, "", None, problem);
     None

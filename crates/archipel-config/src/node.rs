@@ -11,8 +11,8 @@ use serde_json::json;
 use crate::cidr::CidrSet;
 use crate::diagnostic::Problem;
 use crate::kind::{
-    Address, AnyPath, Bytes, Cidrs, Count, DAY, FilePath, Flag, Kind, Name, Optional, Ratio,
-    SECOND, Time, Url, Word, Words, quote,
+    Address, AnyPath, Bytes, Cidrs, Count, DAY, FilePath, Flag, Kind, Name, Optional, Ratio, SECOND, Time, Url, Word,
+    Words, quote,
 };
 use crate::settings::settings;
 use crate::tree::{Node, Value};
@@ -234,9 +234,7 @@ macro_rules! all_defaults {
 
 pub(crate) use all_defaults;
 
-all_defaults!(
-    NodeConfig, Admin, Trust, NodeLimits, Timeouts, NodeTls, NodeCache, Log, Traces
-);
+all_defaults!(NodeConfig, Admin, Trust, NodeLimits, Timeouts, NodeTls, NodeCache, Log, Traces);
 
 /// The header field that names the visitor's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -256,10 +254,7 @@ pub enum ClientAddressHeader {
 impl ClientAddressHeader {
     /// The field's name in lower case.
     pub fn as_str(self) -> &'static str {
-        Self::WORDS
-            .iter()
-            .find(|(_, value)| *value == self)
-            .map_or("x-forwarded-for", |(word, _)| word)
+        Self::WORDS.iter().find(|(_, value)| *value == self).map_or("x-forwarded-for", |(word, _)| word)
     }
 }
 

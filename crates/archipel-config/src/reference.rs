@@ -58,10 +58,7 @@ fn write_group(text: &mut String, group: &Group) {
     if group.settings.is_empty() {
         return;
     }
-    let _ = writeln!(
-        text,
-        "| Setting | Kind | Default | Allowed | What it does |\n|---|---|---|---|---|"
-    );
+    let _ = writeln!(text, "| Setting | Kind | Default | Allowed | What it does |\n|---|---|---|---|---|");
     for setting in &group.settings {
         let name = setting.path.rsplit('.').next().unwrap_or(&setting.path);
         let default = match &setting.default {
@@ -82,10 +79,7 @@ fn write_group(text: &mut String, group: &Group) {
 
 /// Text inside a table: no line ends, no column marks, and doc links as plain words.
 fn cell(text: &str) -> String {
-    let mut cell = text
-        .replace('|', "\\|")
-        .replace("<name>", "\\<name>")
-        .replace("`zones/\\<name>", "`zones/<name>");
+    let mut cell = text.replace('|', "\\|").replace("<name>", "\\<name>").replace("`zones/\\<name>", "`zones/<name>");
     cell.retain(|c| c != '\n');
     cell
 }
@@ -114,9 +108,7 @@ impl Snapshot {
     /// [`Snapshot::effective_documents`] as one text, each document after a comment with its name.
     pub fn render_effective(&self) -> String {
         let documents = self.effective_documents();
-        let parts = documents
-            .iter()
-            .map(|(name, text)| format!("# {name}\n{text}"));
+        let parts = documents.iter().map(|(name, text)| format!("# {name}\n{text}"));
         parts.collect::<Vec<_>>().join("\n")
     }
 }

@@ -21,10 +21,7 @@ impl Diagnostics {
             text.push_str(&diagnostic.render(color));
             text.push('\n');
         }
-        let warnings = self
-            .iter()
-            .filter(|diagnostic| diagnostic.severity == Severity::Warning)
-            .count();
+        let warnings = self.iter().filter(|diagnostic| diagnostic.severity == Severity::Warning).count();
         let counts: Vec<String> = [(self.errors(), "error"), (warnings, "warning")]
             .into_iter()
             .filter(|(count, _)| *count > 0)
@@ -58,21 +55,10 @@ impl Diagnostic {
         };
         let mut text = String::new();
         let (bold, blue) = (paint(BOLD), paint(BLUE));
-        let _ = writeln!(
-            text,
-            "{style}{word}[{}]{reset}{bold}: {}{reset}",
-            self.code,
-            escape(&self.message)
-        );
-        let related_line = self
-            .related
-            .as_ref()
-            .and_then(|related| related.span.as_ref())
-            .map(|span| span.start.line);
+        let _ = writeln!(text, "{style}{word}[{}]{reset}{bold}: {}{reset}", self.code, escape(&self.message));
+        let related_line = self.related.as_ref().and_then(|related| related.span.as_ref()).map(|span| span.start.line);
         let line = self.span.as_ref().map(|span| span.start.line);
-        let gutter = line
-            .max(related_line)
-            .map_or(1, |line| line.to_string().len());
+        let gutter = line.max(related_line).map_or(1, |line| line.to_string().len());
         let place = place(&self.file, self.span.as_ref(), &self.path);
         let _ = writeln!(text, "{:gutter$}{blue}-->{reset} {place}", "");
         if let Some(span) = &self.span {
@@ -80,24 +66,13 @@ impl Diagnostic {
         }
         if let Some(related) = &self.related {
             let place = super::render::place(&related.file, related.span.as_ref(), "");
-            let _ = writeln!(
-                text,
-                "{:gutter$}{blue}:::{reset} {place}: {}",
-                "",
-                escape(&related.message)
-            );
+            let _ = writeln!(text, "{:gutter$}{blue}:::{reset} {place}: {}", "", escape(&related.message));
             if let Some(span) = &related.span {
                 excerpt(&mut text, span, gutter, '-', (blue, blue, reset));
             }
         }
         if let Some(help) = &self.help {
-            let _ = writeln!(
-                text,
-                "{:gutter$} {blue}={reset} {}help{reset}: {}",
-                "",
-                paint(CYAN),
-                escape(help)
-            );
+            let _ = writeln!(text, "{:gutter$} {blue}={reset} {}help{reset}: {}", "", paint(CYAN), escape(help));
         }
         text
     }
@@ -117,48 +92,21 @@ fn place(file: &str, span: Option<&Span>, path: &str) -> String {
     }
 }
 
-fn excerpt(
-    text: &mut String,
-    span: &Span,
-    gutter: usize,
-    mark: char,
-    (blue, style, reset): (&str, &str, &str),
-) {
+fn excerpt(text: &mut String, span: &Span, gutter: usize, mark: char, (blue, style, reset): (&str, &str, &str)) {
     let before_chars = (span.start.column - 1).saturating_sub(span.text_offset);
     let shown = span.text.chars().count();
-    let end = if span.end.line == span.start.line {
-        span.end.column - 1
-    } else {
-        usize::MAX
-    };
-    let marked_chars = end
-        .saturating_sub(span.text_offset)
-        .min(shown)
-        .saturating_sub(before_chars);
+    let end = if span.end.line == span.start.line { span.end.column - 1 } else { usize::MAX };
+    let marked_chars = end.saturating_sub(span.text_offset).min(shown).saturating_sub(before_chars);
     let ellipsis = if span.text_offset > 0 { "…" } else { "" };
     let width = |skip: usize, take: usize| -> usize {
-        span.text
-            .chars()
-            .skip(skip)
-            .take(take)
-            .map(|c| escape_char(c).chars().count())
-            .sum()
+        span.text.chars().skip(skip).take(take).map(|c| escape_char(c).chars().count()).sum()
     };
     let indent = ellipsis.chars().count() + width(0, before_chars);
-    let marks: String =
-        std::iter::repeat_n(mark, width(before_chars, marked_chars).max(1)).collect();
+    let marks: String = std::iter::repeat_n(mark, width(before_chars, marked_chars).max(1)).collect();
     let line: String = span.text.trim_end().chars().map(escape_char).collect();
     let _ = writeln!(text, "{:gutter$} {blue}|{reset}", "");
-    let _ = writeln!(
-        text,
-        "{blue}{:gutter$} |{reset} {ellipsis}{line}",
-        span.start.line
-    );
-    let _ = writeln!(
-        text,
-        "{:gutter$} {blue}|{reset} {:indent$}{style}{marks}{reset}",
-        "", ""
-    );
+    let _ = writeln!(text, "{blue}{:gutter$} |{reset} {ellipsis}{line}", span.start.line);
+    let _ = writeln!(text, "{:gutter$} {blue}|{reset} {:indent$}{style}{marks}{reset}", "", "");
 }
 
 /// A text without control characters.

@@ -69,11 +69,7 @@ pub(crate) enum Header {
 
 /// The dotted path of something below a table.
 pub(crate) fn join(path: &str, key: &str) -> String {
-    if path.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{path}.{key}")
-    }
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 /// The text of `///` lines: each is a literal with a blank before it.
@@ -106,26 +102,14 @@ impl<'a, 'b> Reader<'a, 'b> {
             Some(Value::Table(table)) => Some(table),
             Some(other) => {
                 let message = format!("`{path}` must be a table, not {}", other.type_name());
-                let message = if path.is_empty() {
-                    message.replace("`` ", "the document ")
-                } else {
-                    message
-                };
+                let message = if path.is_empty() { message.replace("`` ", "the document ") } else { message };
                 let problem = Problem::error(Code::WrongType, message);
-                reading
-                    .out
-                    .report(reading.source, &path, span.clone(), problem);
+                reading.out.report(reading.source, &path, span.clone(), problem);
                 None
             }
             None => None,
         };
-        Self {
-            table,
-            span,
-            path,
-            reading,
-            seen: Vec::new(),
-        }
+        Self { table, span, path, reading, seen: Vec::new() }
     }
 
     fn node(&mut self, key: &'static str) -> Option<&'b Node> {
@@ -136,9 +120,7 @@ impl<'a, 'b> Reader<'a, 'b> {
     fn report(&mut self, key: &str, span: Option<Range<usize>>, mut problem: Problem) {
         let path = join(&self.path, key);
         problem.message = format!("`{path}` {}", problem.message);
-        self.reading
-            .out
-            .report(self.reading.source, &path, span, problem);
+        self.reading.out.report(self.reading.source, &path, span, problem);
     }
 
     fn value<T>(&mut self, key: &'static str, node: &Node, kind: &impl Kind<T>) -> Option<T> {
@@ -192,24 +174,15 @@ impl<'a, 'b> Reader<'a, 'b> {
         };
         let Value::List(list) = &node.value else {
             let path = join(&self.path, key);
-            let problem = Problem::error(
-                Code::WrongType,
-                format!("must be a list of tables, not {}", node.value.type_name()),
-            )
-            .help(format!("write [[{path}]] above each"));
+            let problem =
+                Problem::error(Code::WrongType, format!("must be a list of tables, not {}", node.value.type_name()))
+                    .help(format!("write [[{path}]] above each"));
             self.report(key, node.span.clone(), problem);
             return Vec::new();
         };
         if list.len() > entries_max {
-            let message = format!(
-                "has {} entries, at most {entries_max} are allowed",
-                list.len()
-            );
-            self.report(
-                key,
-                node.span.clone(),
-                Problem::error(Code::TooMany, message),
-            );
+            let message = format!("has {} entries, at most {entries_max} are allowed", list.len());
+            self.report(key, node.span.clone(), Problem::error(Code::TooMany, message));
         }
         let mut sections = Vec::new();
         for (index, node) in list.iter().enumerate().take(entries_max) {
@@ -222,28 +195,15 @@ impl<'a, 'b> Reader<'a, 'b> {
     /// Reports the keys that nobody asked for.
     pub fn finish(self) {
         let Some(table) = self.table else { return };
-        for entry in table
-            .entries
-            .iter()
-            .filter(|entry| !self.seen.contains(&entry.key.as_str()))
-        {
-            let place = if self.path.is_empty() {
-                String::new()
-            } else {
-                format!(" in `{}`", self.path)
-            };
-            let mut problem = Problem::error(
-                Code::UnknownKey,
-                format!("there is no setting `{}`{place}", entry.key),
-            );
+        for entry in table.entries.iter().filter(|entry| !self.seen.contains(&entry.key.as_str())) {
+            let place = if self.path.is_empty() { String::new() } else { format!(" in `{}`", self.path) };
+            let mut problem = Problem::error(Code::UnknownKey, format!("there is no setting `{}`{place}", entry.key));
             if !self.reading.out.is_full() {
                 problem = problem.help(self.suggestion(&entry.key));
             }
             let path = join(&self.path, &entry.key);
             let span = entry.key_span.clone();
-            self.reading
-                .out
-                .report(self.reading.source, &path, span, problem);
+            self.reading.out.report(self.reading.source, &path, span, problem);
         }
     }
 
@@ -252,9 +212,7 @@ impl<'a, 'b> Reader<'a, 'b> {
             return format!("did you mean `{near}`?");
         }
         let all = self.reading.groups.iter().flat_map(|group| &group.settings);
-        let elsewhere = all
-            .filter(|setting| setting.path.rsplit('.').next() == Some(key))
-            .map(|s| s.path.as_str());
+        let elsewhere = all.filter(|setting| setting.path.rsplit('.').next() == Some(key)).map(|s| s.path.as_str());
         let paths: Vec<String> = elsewhere.map(|path| format!("`{path}`")).collect();
         if !paths.is_empty() {
             return format!("it belongs elsewhere: {}", paths.join(" or "));
@@ -265,12 +223,7 @@ impl<'a, 'b> Reader<'a, 'b> {
 }
 
 /// Makes the description of one setting.
-pub(crate) fn setting<T>(
-    path: String,
-    kind: &impl Kind<T>,
-    default: Option<&T>,
-    text: &str,
-) -> Setting {
+pub(crate) fn setting<T>(path: String, kind: &impl Kind<T>, default: Option<&T>, text: &str) -> Setting {
     Setting {
         path,
         kind: kind.name(),
@@ -282,18 +235,11 @@ pub(crate) fn setting<T>(
 }
 
 /// Makes the JSON Schema of one setting.
-pub(crate) fn setting_schema<T>(
-    kind: &impl Kind<T>,
-    default: Option<&T>,
-    text: &str,
-) -> serde_json::Value {
+pub(crate) fn setting_schema<T>(kind: &impl Kind<T>, default: Option<&T>, text: &str) -> serde_json::Value {
     let mut schema = kind.schema();
     if let Some(object) = schema.as_object_mut() {
         object.insert("description".to_owned(), json!(help(text)));
-        if let Some(default) = default
-            .and_then(|value| kind.write(value))
-            .and_then(|toml| json_of(&toml))
-        {
+        if let Some(default) = default.and_then(|value| kind.write(value)).and_then(|toml| json_of(&toml)) {
             object.insert("default".to_owned(), default);
         }
     }
@@ -311,21 +257,11 @@ fn json_of_value(value: &toml::de::DeValue<'_>) -> Option<serde_json::Value> {
     match value {
         DeValue::String(text) => Some(json!(text)),
         DeValue::Boolean(flag) => Some(json!(flag)),
-        DeValue::Integer(number) => number
-            .as_str()
-            .parse::<u64>()
-            .ok()
-            .map(|number| json!(number)),
-        DeValue::Float(number) => number
-            .as_str()
-            .parse::<f64>()
-            .ok()
-            .map(|number| json!(number)),
-        DeValue::Array(list) => list
-            .iter()
-            .map(|item| json_of_value(item.get_ref()))
-            .collect::<Option<Vec<_>>>()
-            .map(Into::into),
+        DeValue::Integer(number) => number.as_str().parse::<u64>().ok().map(|number| json!(number)),
+        DeValue::Float(number) => number.as_str().parse::<f64>().ok().map(|number| json!(number)),
+        DeValue::Array(list) => {
+            list.iter().map(|item| json_of_value(item.get_ref())).collect::<Option<Vec<_>>>().map(Into::into)
+        }
         DeValue::Datetime(_) | DeValue::Table(_) => None,
     }
 }
@@ -377,12 +313,7 @@ pub(crate) fn read_document<S: Section>(
     out: &mut Diagnostics,
 ) -> Option<S> {
     let groups = groups::<S>();
-    let mut reading = Reading {
-        source,
-        files,
-        out,
-        groups: &groups,
-    };
+    let mut reading = Reading { source, files, out, groups: &groups };
     S::read(Reader::new(Some(node), String::new(), &mut reading))
 }
 

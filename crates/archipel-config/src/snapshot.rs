@@ -67,19 +67,13 @@ pub struct Zone {
 impl Zone {
     /// Largest request body, `u64::MAX` for no limit.
     pub fn body_bytes_max(&self) -> u64 {
-        if self.limits.body_bytes_max == 0 {
-            u64::MAX
-        } else {
-            self.limits.body_bytes_max
-        }
+        if self.limits.body_bytes_max == 0 { u64::MAX } else { self.limits.body_bytes_max }
     }
 }
 
 /// The stable number of a zone: 32-bit FNV-1a of its name. Two zones with one number are refused when loading.
 pub fn zone_id(name: &str) -> u32 {
-    name.bytes().fold(0x811c_9dc5, |hash: u32, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    })
+    name.bytes().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// What an error page is about.
@@ -108,9 +102,7 @@ impl ErrorPages {
     /// The page for a kind: its own, else the zone's default. HTML; nothing where the edge's own page is to be used.
     pub fn get(&self, kind: ErrorPageKind) -> Option<&Bytes> {
         // The discriminants are the five indices of the array.
-        self.by_kind[kind as usize]
-            .as_ref()
-            .or(self.default.as_ref())
+        self.by_kind[kind as usize].as_ref().or(self.default.as_ref())
     }
 }
 

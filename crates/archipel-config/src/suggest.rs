@@ -4,10 +4,7 @@
 const NAME_BYTES_MAX: usize = 64;
 
 /// The candidate that is nearest to a text, if it is near enough to be a slip: a third of its length, at least one edit.
-pub(crate) fn nearest<'a>(
-    text: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if text.len() > NAME_BYTES_MAX {
         return None;
     }
@@ -46,13 +43,7 @@ mod tests {
 
     #[test]
     fn nearest_names() {
-        let names = [
-            "connect_timeout",
-            "first_byte_timeout",
-            "url",
-            "host",
-            "http2",
-        ];
+        let names = ["connect_timeout", "first_byte_timeout", "url", "host", "http2"];
         for (text, expected) in [
             ("conect_timeout", Some("connect_timeout")),
             ("connect-timeout", Some("connect_timeout")),

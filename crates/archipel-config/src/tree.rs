@@ -9,9 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use toml::de::{DeTable, DeValue};
 
-use crate::diagnostic::{
-    Code, Diagnostic, Diagnostics, Position, Problem, Related, SNIPPET_CHARS_MAX, Span,
-};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Position, Problem, Related, SNIPPET_CHARS_MAX, Span};
 
 /// Largest document in bytes.
 pub const DOCUMENT_BYTES_MAX: usize = 1 << 20;
@@ -36,20 +34,11 @@ impl Source {
             Some(parent) => base.join(parent),
             None => base.to_path_buf(),
         };
-        Self {
-            name: name.to_owned(),
-            text: text.to_owned(),
-            folder,
-        }
+        Self { name: name.to_owned(), text: text.to_owned(), folder }
     }
 
     /// Ties a problem to this document.
-    pub fn diagnostic(
-        &self,
-        path: &str,
-        span: Option<Range<usize>>,
-        problem: Problem,
-    ) -> Diagnostic {
+    pub fn diagnostic(&self, path: &str, span: Option<Range<usize>>, problem: Problem) -> Diagnostic {
         let span = problem.span.or(span);
         Diagnostic {
             code: problem.code,
@@ -65,40 +54,19 @@ impl Source {
 
     /// Another place, for a diagnostic elsewhere to point to.
     pub fn related(&self, span: Option<Range<usize>>, message: &str) -> Related {
-        Related {
-            file: self.name.clone(),
-            span: span.and_then(|range| self.span(range)),
-            message: message.to_owned(),
-        }
+        Related { file: self.name.clone(), span: span.and_then(|range| self.span(range)), message: message.to_owned() }
     }
 
     /// Turns a range of bytes into lines and columns; nothing where the range does not lie in the text.
     fn span(&self, range: Range<usize>) -> Option<Span> {
         let start = self.position(range.start)?;
         let end = self.position(range.end.max(range.start)).unwrap_or(start);
-        let line_start = self
-            .text
-            .get(..range.start)?
-            .rfind('\n')
-            .map_or(0, |at| at + 1);
+        let line_start = self.text.get(..range.start)?.rfind('\n').map_or(0, |at| at + 1);
         let line = self.text.get(line_start..)?.lines().next().unwrap_or("");
         let text_offset = (start.column - 1).saturating_sub(SNIPPET_CHARS_MAX / 2);
-        let text_offset = if line.chars().count() <= SNIPPET_CHARS_MAX {
-            0
-        } else {
-            text_offset
-        };
-        let text = line
-            .chars()
-            .skip(text_offset)
-            .take(SNIPPET_CHARS_MAX)
-            .collect();
-        Some(Span {
-            start,
-            end,
-            text,
-            text_offset,
-        })
+        let text_offset = if line.chars().count() <= SNIPPET_CHARS_MAX { 0 } else { text_offset };
+        let text = line.chars().skip(text_offset).take(SNIPPET_CHARS_MAX).collect();
+        Some(Span { start, end, text, text_offset })
     }
 
     fn position(&self, at: usize) -> Option<Position> {
@@ -185,10 +153,7 @@ impl Table {
 impl Node {
     /// A table without entries and place: what an absent document reads as.
     pub fn empty() -> Self {
-        Self {
-            value: Value::Table(Table::default()),
-            span: None,
-        }
+        Self { value: Value::Table(Table::default()), span: None }
     }
 
     /// The node at a dotted path such as `origin.url` or `listen[1].address`.
@@ -218,44 +183,25 @@ impl Node {
 /// only bring follow-up errors.
 pub(crate) fn parse(source: &Source, out: &mut Diagnostics) -> Option<Node> {
     if source.text.len() > DOCUMENT_BYTES_MAX {
-        let message = format!(
-            "the document has {} bytes, at most {DOCUMENT_BYTES_MAX} are allowed",
-            source.text.len()
-        );
+        let message = format!("the document has {} bytes, at most {DOCUMENT_BYTES_MAX} are allowed", source.text.len());
         out.report(source, "", None, Problem::error(Code::TooLarge, message));
         return None;
     }
-    if source.name.ends_with(".json") {
-        parse_json(source, out)
-    } else {
-        parse_toml(source, out)
-    }
+    if source.name.ends_with(".json") { parse_json(source, out) } else { parse_toml(source, out) }
 }
 
 fn parse_toml(source: &Source, out: &mut Diagnostics) -> Option<Node> {
     let (table, errors) = DeTable::parse_recoverable(&source.text);
     for error in &errors {
         let at = error.span().or(Some(source.text.len()..source.text.len()));
-        out.report(
-            source,
-            "",
-            at,
-            Problem::error(Code::TomlSyntax, error.message()),
-        );
+        out.report(source, "", at, Problem::error(Code::TomlSyntax, error.message()));
     }
     if !errors.is_empty() {
         return None;
     }
-    let mut convert = Convert {
-        source,
-        out,
-        failed: false,
-    };
+    let mut convert = Convert { source, out, failed: false };
     let root = convert.table(table.get_ref(), 0);
-    (!convert.failed).then_some(Node {
-        value: Value::Table(root),
-        span: None,
-    })
+    (!convert.failed).then_some(Node { value: Value::Table(root), span: None })
 }
 
 struct Convert<'a> {
@@ -271,10 +217,7 @@ impl Convert<'_> {
             .map(|(key, value)| Entry {
                 key: key.get_ref().to_string(),
                 key_span: Some(key.span()),
-                node: Node {
-                    value: self.value(value.get_ref(), value.span(), depth),
-                    span: Some(value.span()),
-                },
+                node: Node { value: self.value(value.get_ref(), value.span(), depth), span: Some(value.span()) },
             })
             .collect();
         // The parser sorts by name; people read from top to bottom.
@@ -287,8 +230,7 @@ impl Convert<'_> {
             DeValue::String(text) => Value::Text(text.to_string()),
             DeValue::Boolean(flag) => Value::Flag(*flag),
             DeValue::Datetime(_) => Value::Date,
-            DeValue::Integer(number) => match i128::from_str_radix(number.as_str(), number.radix())
-            {
+            DeValue::Integer(number) => match i128::from_str_radix(number.as_str(), number.radix()) {
                 Ok(number) => Value::Integer(number),
                 Err(_) => self.fail(span, Code::OutOfRange, "the number is too large"),
             },
@@ -313,8 +255,7 @@ impl Convert<'_> {
 
     fn fail(&mut self, span: Range<usize>, code: Code, message: &str) -> Value {
         self.failed = true;
-        self.out
-            .report(self.source, "", Some(span), Problem::error(code, message));
+        self.out.report(self.source, "", Some(span), Problem::error(code, message));
         Value::Null
     }
 }
@@ -326,17 +267,8 @@ fn parse_json(source: &Source, out: &mut Diagnostics) -> Option<Node> {
             let at = offset(&source.text, error.line(), error.column());
             let message = error.to_string();
             // The library ends its message with the place, which the diagnostic shows itself.
-            let message = message
-                .split(" at line ")
-                .next()
-                .unwrap_or(&message)
-                .to_owned();
-            out.report(
-                source,
-                "",
-                Some(at..at),
-                Problem::error(Code::JsonSyntax, message),
-            );
+            let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
+            out.report(source, "", Some(at..at), Problem::error(Code::JsonSyntax, message));
             None
         }
     }
@@ -344,11 +276,7 @@ fn parse_json(source: &Source, out: &mut Diagnostics) -> Option<Node> {
 
 /// The byte offset of a line and a column in bytes, both from 1, moved to the start of a character.
 fn offset(text: &str, line: usize, column: usize) -> usize {
-    let start: usize = text
-        .split_inclusive('\n')
-        .take(line.saturating_sub(1))
-        .map(str::len)
-        .sum();
+    let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
     let mut at = (start + column.saturating_sub(1)).min(text.len());
     while !text.is_char_boundary(at) {
         at -= 1;
@@ -444,11 +372,7 @@ impl<'de> Visitor<'de> for Nested {
                 return Err(de::Error::custom(format_args!("duplicate key `{key}`")));
             }
             let node = map.next_value_seed(self.below()?)?;
-            table.entries.push(Entry {
-                key,
-                key_span: None,
-                node,
-            });
+            table.entries.push(Entry { key, key_span: None, node });
         }
         Ok(leaf(Value::Table(table)))
     }

@@ -16,13 +16,7 @@ const BYTE_UNITS: [(&str, u64); 9] = [
 ];
 
 /// The units of durations in milliseconds, largest first.
-const DURATION_UNITS: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
+const DURATION_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Reads `16KiB`, `1 MB` or `512` (bytes).
 ///
@@ -34,13 +28,8 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     if unit.is_empty() {
         return Ok(amount);
     }
-    if let Some((_, factor)) = BYTE_UNITS
-        .iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case(unit))
-    {
-        return amount
-            .checked_mul(*factor)
-            .ok_or_else(|| "the number is too large".to_owned());
+    if let Some((_, factor)) = BYTE_UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)) {
+        return amount.checked_mul(*factor).ok_or_else(|| "the number is too large".to_owned());
     }
     // A lone letter is 1000 in one program and 1024 in the next: ask rather than guess.
     let letter = unit.to_ascii_uppercase();
@@ -51,10 +40,7 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
 fn bytes_help(suggestion: Option<String>) -> String {
     match suggestion {
         Some(text) => format!("did you mean \"{text}\"?"),
-        None => {
-            "write a number with a unit: B, KB, KiB, MB, MiB, GB, GiB, TB or TiB, such as \"16KiB\""
-                .to_owned()
-        }
+        None => "write a number with a unit: B, KB, KiB, MB, MiB, GB, GiB, TB or TiB, such as \"16KiB\"".to_owned(),
     }
 }
 
@@ -63,10 +49,7 @@ fn bytes_help(suggestion: Option<String>) -> String {
 /// # Errors
 /// The text that helps: what would be right.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let help = || {
-        "write numbers with units: ms, s, m, h or d, such as \"10s\", \"500ms\" or \"1h30m\""
-            .to_owned()
-    };
+    let help = || "write numbers with units: ms, s, m, h or d, such as \"10s\", \"500ms\" or \"1h30m\"".to_owned();
     let mut rest = text.trim();
     if rest.is_empty() {
         return Err(help());
@@ -76,19 +59,12 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     while !rest.is_empty() {
         let (number, tail) = split_number(rest);
         let amount: u64 = number.parse().map_err(|_| help())?;
-        let unit_end = tail
-            .find(|c: char| !c.is_ascii_alphabetic())
-            .unwrap_or(tail.len());
+        let unit_end = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
         let (unit, next) = tail.split_at(unit_end);
         if unit.is_empty() && next.is_empty() {
-            return Err(format!(
-                "a duration needs a unit: did you mean \"{text}s\"?"
-            ));
+            return Err(format!("a duration needs a unit: did you mean \"{text}s\"?"));
         }
-        let factor = DURATION_UNITS
-            .iter()
-            .find(|(name, _)| *name == unit)
-            .map(|(_, factor)| *factor);
+        let factor = DURATION_UNITS.iter().find(|(name, _)| *name == unit).map(|(_, factor)| *factor);
         // Units come once and from large to small, so that "1m30" or "30s1h" are noticed as slips.
         let factor = factor.filter(|factor| *factor < finest).ok_or_else(help)?;
         finest = factor;
@@ -103,18 +79,14 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 
 /// Splits leading digits from what follows, without the blanks between them.
 fn split_number(text: &str) -> (&str, &str) {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     (number, unit.trim_start())
 }
 
 /// Writes bytes in the largest unit that divides them.
 pub(crate) fn show_bytes(bytes: u64) -> String {
-    let exact = BYTE_UNITS
-        .iter()
-        .filter(|(name, _)| name.ends_with("iB") || *name == "B");
+    let exact = BYTE_UNITS.iter().filter(|(name, _)| name.ends_with("iB") || *name == "B");
     for (name, factor) in exact {
         if bytes >= *factor && bytes.is_multiple_of(*factor) {
             return format!("{}{name}", bytes / factor);
@@ -169,14 +141,9 @@ mod tests {
             let error = parse_bytes(text).expect_err(text);
             assert!(error.contains(help), "{text}: {error}");
         }
-        for (bytes, text) in [
-            (0, "0B"),
-            (1, "1B"),
-            (1024, "1KiB"),
-            (1_000_000, "1000000B"),
-            (1 << 30, "1GiB"),
-            (1536, "1536B"),
-        ] {
+        for (bytes, text) in
+            [(0, "0B"), (1, "1B"), (1024, "1KiB"), (1_000_000, "1000000B"), (1 << 30, "1GiB"), (1536, "1536B")]
+        {
             assert_eq!(show_bytes(bytes), text);
             assert_eq!(parse_bytes(text), Ok(bytes));
         }
@@ -193,11 +160,7 @@ mod tests {
             ("1d", 86_400_000),
             ("5 s", 5_000),
         ] {
-            assert_eq!(
-                parse_duration(text),
-                Ok(Duration::from_millis(millis)),
-                "{text}"
-            );
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
         for (text, help) in [
             ("", "units"),
@@ -213,12 +176,7 @@ mod tests {
             let error = parse_duration(text).expect_err(text);
             assert!(error.contains(help), "{text}: {error}");
         }
-        for (millis, text) in [
-            (0, "0s"),
-            (1_500, "1500ms"),
-            (90_000, "90s"),
-            (3_600_000, "1h"),
-        ] {
+        for (millis, text) in [(0, "0s"), (1_500, "1500ms"), (90_000, "90s"), (3_600_000, "1h")] {
             assert_eq!(show_duration(Duration::from_millis(millis)), text);
         }
     }

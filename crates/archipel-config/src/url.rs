@@ -55,38 +55,22 @@ impl HttpUrl {
     pub fn parse(text: &str) -> Result<Self, HostError> {
         let (scheme, rest) = split_scheme(text)?;
         if rest.contains(['?', '#']) {
-            return Err(bad(
-                "has a query or a fragment",
-                "end the URL before `?` and `#`",
-            ));
+            return Err(bad("has a query or a fragment", "end the URL before `?` and `#`"));
         }
         let (authority, path) = match rest.find('/') {
             Some(at) => rest.split_at(at),
             None => (rest, "/"),
         };
         if authority.contains('@') {
-            return Err(bad(
-                "has credentials",
-                "remove the part before `@`: secrets do not belong in a URL",
-            ));
+            return Err(bad("has credentials", "remove the part before `@`: secrets do not belong in a URL"));
         }
         if !path.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(bad(
-                "has a path with characters that must be percent-encoded",
-                "write them as %XX",
-            ));
+            return Err(bad("has a path with characters that must be percent-encoded", "write them as %XX"));
         }
         let (name, port) = split_port(authority, scheme)?;
-        let host = host::normalise(name).map_err(|error| HostError {
-            message: format!("has a host that {}", error.message),
-            help: error.help,
-        })?;
-        Ok(Self {
-            scheme,
-            host,
-            port,
-            path: path.into(),
-        })
+        let host = host::normalise(name)
+            .map_err(|error| HostError { message: format!("has a host that {}", error.message), help: error.help })?;
+        Ok(Self { scheme, host, port, path: path.into() })
     }
 
     /// The value of the `Host` header for this URL: the port is left out where it is the scheme's default
@@ -101,10 +85,7 @@ impl HttpUrl {
 
     /// The host without the brackets of an IPv6 literal: what to resolve, or to name in a certificate.
     pub fn host_name(&self) -> &str {
-        self.host
-            .strip_prefix('[')
-            .and_then(|h| h.strip_suffix(']'))
-            .unwrap_or(&self.host)
+        self.host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(&self.host)
     }
 
     /// True for `https`.
@@ -114,10 +95,7 @@ impl HttpUrl {
 }
 
 fn bad(message: &str, help: &str) -> HostError {
-    HostError {
-        message: message.into(),
-        help: help.into(),
-    }
+    HostError { message: message.into(), help: help.into() }
 }
 
 fn split_scheme(text: &str) -> Result<(Scheme, &str), HostError> {
@@ -130,14 +108,10 @@ fn split_scheme(text: &str) -> Result<(Scheme, &str), HostError> {
         }
     }
     match text.split_once("://") {
-        Some(_) => Err(bad(
-            "has a scheme that is not supported",
-            "the URL starts with http:// or https://",
-        )),
-        None => Err(HostError {
-            message: "has no scheme".into(),
-            help: format!("write http://{text} or https://{text}"),
-        }),
+        Some(_) => Err(bad("has a scheme that is not supported", "the URL starts with http:// or https://")),
+        None => {
+            Err(HostError { message: "has no scheme".into(), help: format!("write http://{text} or https://{text}") })
+        }
     }
 }
 
@@ -175,10 +149,7 @@ mod tests {
         match expected {
             Ok((shown, port, authority)) => {
                 let url = got.unwrap_or_else(|error| panic!("{text}: {error:?}"));
-                assert_eq!(
-                    (url.to_string().as_str(), url.port, url.authority().as_str()),
-                    (shown, port, authority)
-                );
+                assert_eq!((url.to_string().as_str(), url.port, url.authority().as_str()), (shown, port, authority));
             }
             Err(part) => {
                 let error = got.expect_err(text);
@@ -189,22 +160,10 @@ mod tests {
 
     #[test]
     fn urls() {
-        check(
-            "http://Example.com",
-            Ok(("http://example.com", 80, "example.com")),
-        );
-        check(
-            "HTTPS://example.com:443/",
-            Ok(("https://example.com", 443, "example.com")),
-        );
-        check(
-            "http://127.0.0.1:3000",
-            Ok(("http://127.0.0.1:3000", 3000, "127.0.0.1:3000")),
-        );
-        check(
-            "http://[::1]:3000/a",
-            Ok(("http://[::1]:3000/a", 3000, "[::1]:3000")),
-        );
+        check("http://Example.com", Ok(("http://example.com", 80, "example.com")));
+        check("HTTPS://example.com:443/", Ok(("https://example.com", 443, "example.com")));
+        check("http://127.0.0.1:3000", Ok(("http://127.0.0.1:3000", 3000, "127.0.0.1:3000")));
+        check("http://[::1]:3000/a", Ok(("http://[::1]:3000/a", 3000, "[::1]:3000")));
         check("http://[::1]", Ok(("http://[::1]", 80, "[::1]")));
         check("http://a:/", Ok(("http://a", 80, "a")));
         check("example.com", Err("no scheme"));

@@ -11,8 +11,7 @@ use serde_json::json;
 use crate::diagnostic::{Code, Problem};
 use crate::host::{self, HostPattern};
 use crate::kind::{
-    Bytes, Count, DAY, FieldName, FilePath, Flag, Hosts, Kind, Optional, SECOND, ServerName, Time,
-    Url, quote,
+    Bytes, Count, DAY, FieldName, FilePath, Flag, Hosts, Kind, Optional, SECOND, ServerName, Time, Url, quote,
 };
 use crate::node::all_defaults;
 use crate::settings::settings;
@@ -206,26 +205,15 @@ impl Kind<OriginHost> for OriginHostKind {
             _ => {}
         }
         let name = match text.rsplit_once(':') {
-            Some((name, port))
-                if port.parse::<u16>().is_ok_and(|port| port > 0) && !name.is_empty() =>
-            {
-                name
-            }
+            Some((name, port)) if port.parse::<u16>().is_ok_and(|port| port > 0) && !name.is_empty() => name,
             _ => text.as_str(),
         };
         let checked = host::normalise(name).map_err(|error| (error.message, error.help));
         let value = checked.and_then(|_| {
-            HeaderValue::from_str(text)
-                .map_err(|error| (error.to_string(), "write a host name".to_owned()))
+            HeaderValue::from_str(text).map_err(|error| (error.to_string(), "write a host name".to_owned()))
         });
         value.map(OriginHost::Literal).map_err(|(message, help)| {
-            vec![
-                Problem::error(
-                    Code::BadHost,
-                    format!("is {}, which {message}", quote(text)),
-                )
-                .help(help),
-            ]
+            vec![Problem::error(Code::BadHost, format!("is {}, which {message}", quote(text))).help(help)]
         })
     }
 
