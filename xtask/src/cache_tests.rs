@@ -57,12 +57,8 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     let edge = Edge::start(root, &neutral(port))?;
     let base = format!("http://{}", edge.plain()?);
     let mut cli = Command::new("node");
-    cli.current_dir(&suite)
-        .args(["--no-warnings", "test-engine/cli.mjs"]);
-    cli.env("npm_config_base", &base).env(
-        "npm_package_config_id",
-        options.id.as_deref().unwrap_or_default(),
-    );
+    cli.current_dir(&suite).args(["--no-warnings", "test-engine/cli.mjs"]);
+    cli.env("npm_config_base", &base).env("npm_package_config_id", options.id.as_deref().unwrap_or_default());
     let text = process::output("the suite", &mut cli, Duration::from_secs(RUN_SECONDS_MAX))?;
     if options.id.is_some() {
         println!("{text}");
@@ -73,22 +69,14 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     let mut report = Command::new("node");
     report.current_dir(&suite).arg("report.mjs").arg(&results);
     let text = process::output("the report", &mut report, Duration::from_secs(60))?;
-    let tests: Vec<Test> = text
-        .lines()
-        .map(serde_json::from_str)
-        .collect::<Result<_, _>>()
-        .context("the report")?;
+    let tests: Vec<Test> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>().context("the report")?;
     ensure!(!tests.is_empty(), "the suite reported nothing");
     judge(&tests, options)
 }
 
 /// Copies the suite and gives it its one dependency, so that the checkout stays as it is.
 fn prepare(root: &Path, dir: &Path) -> Result<PathBuf> {
-    ensure!(
-        dir.join("test-engine/cli.mjs").is_file(),
-        "{} is no checkout of cache-tests",
-        dir.display()
-    );
+    ensure!(dir.join("test-engine/cli.mjs").is_file(), "{} is no checkout of cache-tests", dir.display());
     let suite = edge::scratch(root).join("cache-tests");
     fs::create_dir_all(&suite)?;
     for folder in ["test-engine", "tests"] {
@@ -102,24 +90,11 @@ fn prepare(root: &Path, dir: &Path) -> Result<PathBuf> {
     fs::write(suite.join("loopback-only.cjs"), LOOPBACK)?;
     if !suite.join("node_modules/undici").is_dir() {
         // The version range is the one that the suite's own package.json asks for.
-        fs::write(
-            suite.join("package.json"),
-            r#"{"private": true, "dependencies": {"undici": "^7.4.0"}}"#,
-        )?;
+        fs::write(suite.join("package.json"), r#"{"private": true, "dependencies": {"undici": "^7.4.0"}}"#)?;
         let mut npm = Command::new("npm");
-        npm.current_dir(&suite).args([
-            "install",
-            "--ignore-scripts",
-            "--no-audit",
-            "--no-fund",
-            "--silent",
-        ]);
+        npm.current_dir(&suite).args(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]);
         process::output("npm install", &mut npm, Duration::from_secs(120))?;
-        ensure!(
-            suite.join("node_modules/undici").is_dir(),
-            "npm could not install undici in {}",
-            suite.display()
-        );
+        ensure!(suite.join("node_modules/undici").is_dir(), "npm could not install undici in {}", suite.display());
     }
     Ok(suite)
 }
@@ -140,50 +115,39 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 
 fn start_origin(suite: &Path, port: u16) -> Result<Process> {
     let mut command = Command::new("node");
-    command.current_dir(suite).args([
-        "--require",
-        "./loopback-only.cjs",
-        "test-engine/server/server.mjs",
-    ]);
-    command
-        .env("npm_config_protocol", "http")
-        .env("npm_config_port", port.to_string());
+    command.current_dir(suite).args(["--require", "./loopback-only.cjs", "test-engine/server/server.mjs"]);
+    command.env("npm_config_protocol", "http").env("npm_config_port", port.to_string());
     command.env("npm_config_pidfile", suite.join("origin.pid"));
-    Process::start(
-        "the suite's origin",
-        command.stdout(Stdio::null()).stderr(Stdio::null()),
-    )
+    Process::start("the suite's origin", command.stdout(Stdio::null()).stderr(Stdio::null()))
 }
 
-/// No default lifetime, no retries, no limits that a test could meet; request directives are honoured.
+/// No default lifetime, no retries, no limits that a test could meet; request directives are honoured, and
+/// `Set-Cookie` is what the RFC says it is for a cache: a field like any other.
 fn neutral(port: u16) -> Setup {
-    let node = "state_dir = \"{folder}/state\"\n[[listen]]\naddress = \"127.0.0.1:0\"\ntls = false\n[admin]\naddress = \"127.0.0.1:0\"\n";
     let zone = format!(
-        "hosts = [\"*\"]\n[origin]\nurl = \"http://127.0.0.1:{port}\"\n[cache]\nhonour_request_directives = true\n"
+        r#"
+        hosts = ["*"]
+        [origin]
+        url = "http://127.0.0.1:{port}"
+        retries_max = 0
+        [cache]
+        honour_request_directives = true
+        store_set_cookie = true
+        "#
     );
-    Setup {
-        node: node.to_owned(),
-        zone,
-        ..Setup::default()
-    }
+    Setup { node: edge::NODE.to_owned(), zone, ..Setup::default() }
 }
 
 fn judge(tests: &[Test], options: &Options) -> Result<()> {
     let count = |kind: &str, verdicts: &[&str]| {
-        tests
-            .iter()
-            .filter(|test| test.kind == kind && verdicts.contains(&test.verdict.as_str()))
-            .count()
+        tests.iter().filter(|test| test.kind == kind && verdicts.contains(&test.verdict.as_str())).count()
     };
     let all = |kind: &str| tests.iter().filter(|test| test.kind == kind).count();
     print_kinds(tests);
     print_groups(tests);
     for kind in ["required", "optimal"] {
         println!("\nnot passed, {kind}:");
-        for test in tests
-            .iter()
-            .filter(|test| test.kind == kind && test.verdict != "pass")
-        {
+        for test in tests.iter().filter(|test| test.kind == kind && test.verdict != "pass") {
             println!("  {:<16} {:<52} {}", test.verdict, test.id, test.message);
         }
     }
@@ -209,51 +173,25 @@ fn judge(tests: &[Test], options: &Options) -> Result<()> {
 fn print_kinds(tests: &[Test]) {
     let mut table: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
     for test in tests {
-        *table
-            .entry(&test.kind)
-            .or_default()
-            .entry(&test.verdict)
-            .or_default() += 1;
+        *table.entry(&test.kind).or_default().entry(&test.verdict).or_default() += 1;
     }
     println!("{:<10} {:>5}  verdicts", "kind", "tests");
     for (kind, verdicts) in table {
-        let shown: Vec<String> = verdicts
-            .iter()
-            .map(|(verdict, count)| format!("{verdict} {count}"))
-            .collect();
-        println!(
-            "{kind:<10} {:>5}  {}",
-            verdicts.values().sum::<usize>(),
-            shown.join(", ")
-        );
+        let shown: Vec<String> = verdicts.iter().map(|(verdict, count)| format!("{verdict} {count}")).collect();
+        println!("{kind:<10} {:>5}  {}", verdicts.values().sum::<usize>(), shown.join(", "));
     }
 }
 
 fn print_groups(tests: &[Test]) {
     let mut groups: Vec<&str> = tests.iter().map(|test| test.group.as_str()).collect();
     groups.dedup();
-    println!(
-        "\n{:<26} {:>9} {:>9} {:>9}",
-        "group", "required", "optimal", "check"
-    );
+    println!("\n{:<26} {:>9} {:>9} {:>9}", "group", "required", "optimal", "check");
     for group in groups {
         let of = |kind: &str, good: &str| {
-            let all: Vec<_> = tests
-                .iter()
-                .filter(|test| test.group == group && test.kind == kind)
-                .collect();
+            let all: Vec<_> = tests.iter().filter(|test| test.group == group && test.kind == kind).collect();
             let good = all.iter().filter(|test| test.verdict == good).count();
-            if all.is_empty() {
-                "-".to_owned()
-            } else {
-                format!("{good}/{}", all.len())
-            }
+            if all.is_empty() { "-".to_owned() } else { format!("{good}/{}", all.len()) }
         };
-        println!(
-            "{group:<26} {:>9} {:>9} {:>9}",
-            of("required", "pass"),
-            of("optimal", "pass"),
-            of("check", "yes")
-        );
+        println!("{group:<26} {:>9} {:>9} {:>9}", of("required", "pass"), of("optimal", "pass"), of("check", "yes"));
     }
 }

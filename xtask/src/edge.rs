@@ -9,6 +9,19 @@ use serde::Deserialize;
 
 use crate::process::{self, Folder, Process};
 
+/// A node on loopback with ports of the system's choice, one plain listener, and no limit that a load from few
+/// addresses would meet. A test appends its own tables.
+pub const NODE: &str = r#"
+state_dir = "{folder}/state"
+[[listen]]
+address = "127.0.0.1:0"
+[admin]
+address = "127.0.0.1:0"
+[limits]
+connections_per_address_max = 100000
+requests_per_connection_max = 0
+"#;
+
 /// A running edge; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Edge {
@@ -67,26 +80,13 @@ impl Edge {
         folder.write("zones/site.toml", setup.zone.replace("{folder}", &shown))?;
         let log = std::fs::File::create(folder.path().join("stderr.log"))?;
         let mut command = process::on_core(setup.core, &binary);
-        command
-            .arg("up")
-            .arg("--config")
-            .arg(folder.path())
-            .arg("--announce")
-            .arg("-");
-        command
-            .current_dir(folder.path())
-            .stdout(Stdio::piped())
-            .stderr(log);
+        command.arg("up").arg("--config").arg(folder.path()).arg("--announce").arg("-");
+        command.current_dir(folder.path()).stdout(Stdio::piped()).stderr(log);
         let mut process = Process::start("archipel", &mut command)?;
         let ready = process::await_line(&mut process, parse_ready);
-        let ready = ready.with_context(|| {
-            std::fs::read_to_string(folder.path().join("stderr.log")).unwrap_or_default()
-        })?;
-        Ok(Self {
-            process,
-            ready,
-            folder,
-        })
+        let ready =
+            ready.with_context(|| std::fs::read_to_string(folder.path().join("stderr.log")).unwrap_or_default())?;
+        Ok(Self { process, ready, folder })
     }
 
     /// The first listener without TLS.
@@ -106,14 +106,8 @@ impl Edge {
     }
 
     fn listener(&self, tls: bool) -> Result<SocketAddr> {
-        let found = self
-            .ready
-            .listeners
-            .iter()
-            .find(|listener| listener.tls == tls);
-        Ok(found
-            .with_context(|| format!("the edge announced no listener with tls = {tls}"))?
-            .address)
+        let found = self.ready.listeners.iter().find(|listener| listener.tls == tls);
+        Ok(found.with_context(|| format!("the edge announced no listener with tls = {tls}"))?.address)
     }
 
     /// What the edge wrote to standard error so far.
@@ -136,26 +130,14 @@ pub fn build(root: &Path) -> Result<PathBuf> {
         return Ok(binary.into());
     }
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let arguments = [
-        "build",
-        "--release",
-        "--package",
-        "archipel",
-        "--message-format=json-render-diagnostics",
-    ];
-    let output = Command::new(program)
-        .current_dir(root)
-        .args(arguments)
-        .stderr(Stdio::inherit())
-        .output()?;
+    let arguments = ["build", "--release", "--package", "archipel", "--message-format=json-render-diagnostics"];
+    let output = Command::new(program).current_dir(root).args(arguments).stderr(Stdio::inherit()).output()?;
     ensure!(output.status.success(), "the program does not build");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let executable = text.lines().rev().find_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         let name = message.get("target")?.get("name")?.as_str()?;
-        (name == "archipel")
-            .then(|| message.get("executable")?.as_str().map(PathBuf::from))
-            .flatten()
+        (name == "archipel").then(|| message.get("executable")?.as_str().map(PathBuf::from)).flatten()
     });
     executable.context("cargo built no binary named archipel")
 }
@@ -163,9 +145,7 @@ pub fn build(root: &Path) -> Result<PathBuf> {
 /// Where xtask keeps what it need not fetch or build again.
 #[must_use]
 pub fn scratch(root: &Path) -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| root.join("target"), PathBuf::from)
-        .join("xtask")
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from).join("xtask")
 }
 
 #[cfg(test)]

@@ -28,15 +28,9 @@ const PERMISSIVE: &[&str] = &[
 
 /// Libraries that are there in two versions, and why that is so.
 const TWICE: &[(&str, &str)] = &[
-    (
-        "base64",
-        "sfv is a version behind; a few hundred bytes of table",
-    ),
+    ("base64", "sfv is a version behind; a few hundred bytes of table"),
     ("syn", "derive macros only, never in the program"),
-    (
-        "untrusted",
-        "aws-lc-rs and rustls-webpki move at their own pace; a hundred lines",
-    ),
+    ("untrusted", "aws-lc-rs and rustls-webpki move at their own pace; a hundred lines"),
 ];
 
 #[derive(Deserialize)]
@@ -58,8 +52,7 @@ struct Package {
 pub fn run(root: &Path) -> Result<()> {
     let used = used(root)?;
     let metadata = metadata(root)?;
-    let is_used =
-        |package: &&Package| used.contains(&(package.name.clone(), package.version.clone()));
+    let is_used = |package: &&Package| used.contains(&(package.name.clone(), package.version.clone()));
     let packages: Vec<&Package> = metadata.packages.iter().filter(is_used).collect();
     let mut problems = Vec::new();
     for package in &packages {
@@ -71,11 +64,7 @@ pub fn run(root: &Path) -> Result<()> {
             ));
         }
     }
-    problems.extend(duplicates(
-        packages
-            .iter()
-            .map(|package| (package.name.as_str(), package.version.as_str())),
-    ));
+    problems.extend(duplicates(packages.iter().map(|package| (package.name.as_str(), package.version.as_str()))));
     problems.extend(compare_deny(&root.join("deny.toml"))?);
     for problem in &problems {
         println!("{problem}");
@@ -89,24 +78,13 @@ pub fn run(root: &Path) -> Result<()> {
 }
 
 fn metadata(root: &Path) -> Result<Metadata> {
-    serde_json::from_str(&cargo(
-        root,
-        &["metadata", "--format-version=1", "--locked"],
-    )?)
-    .context("cargo metadata")
+    serde_json::from_str(&cargo(root, &["metadata", "--format-version=1", "--locked"])?).context("cargo metadata")
 }
 
 /// Name and version of what is really built here. `cargo metadata` also lists optional crates that only a weak
 /// feature (`ring?/std`) mentions, so the selection is cargo tree's.
 fn used(root: &Path) -> Result<BTreeSet<(String, String)>> {
-    let tree = [
-        "tree",
-        "--workspace",
-        "--locked",
-        "--edges=normal,build,dev",
-        "--prefix=none",
-        "--format={p}",
-    ];
+    let tree = ["tree", "--workspace", "--locked", "--edges=normal,build,dev", "--prefix=none", "--format={p}"];
     let text = cargo(root, &tree)?;
     let pair = |line: &str| {
         let mut words = line.split_whitespace();
@@ -118,17 +96,8 @@ fn used(root: &Path) -> Result<BTreeSet<(String, String)>> {
 
 fn cargo(root: &Path, arguments: &[&str]) -> Result<String> {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(program)
-        .current_dir(root)
-        .args(arguments)
-        .output()
-        .context("cargo")?;
-    ensure!(
-        output.status.success(),
-        "cargo {}: {}",
-        arguments[0],
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = Command::new(program).current_dir(root).args(arguments).output().context("cargo")?;
+    ensure!(output.status.success(), "cargo {}: {}", arguments[0], String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
@@ -136,12 +105,8 @@ fn cargo(root: &Path, arguments: &[&str]) -> Result<String> {
 fn permissive(expression: &str) -> bool {
     // The old `MIT/Apache-2.0` means OR.
     let expression = expression.replace('/', " OR ");
-    let tokens: Vec<String> = expression
-        .replace('(', " ( ")
-        .replace(')', " ) ")
-        .split_whitespace()
-        .map(str::to_owned)
-        .collect();
+    let tokens: Vec<String> =
+        expression.replace('(', " ( ").replace(')', " ) ").split_whitespace().map(str::to_owned).collect();
     let mut at = 0;
     let verdict = any_of(&tokens, &mut at);
     verdict && at == tokens.len()
@@ -177,10 +142,7 @@ fn one(tokens: &[String], at: &mut usize) -> bool {
     }
     let mut name = token.clone();
     if tokens.get(*at).is_some_and(|token| token == "WITH") {
-        name = format!(
-            "{name} WITH {}",
-            tokens.get(*at + 1).map_or("", String::as_str)
-        );
+        name = format!("{name} WITH {}", tokens.get(*at + 1).map_or("", String::as_str));
         *at += 2;
     }
     PERMISSIVE.contains(&name.as_str())
@@ -221,15 +183,9 @@ fn compare_deny(path: &Path) -> Result<Vec<String>> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     let deny: toml::Table = toml::from_str(&text).context("deny.toml")?;
     let list = |section: &str, key: &str| -> BTreeSet<String> {
-        let values = deny
-            .get(section)
-            .and_then(|section| section.get(key))
-            .and_then(toml::Value::as_array);
+        let values = deny.get(section).and_then(|section| section.get(key)).and_then(toml::Value::as_array);
         let name = |value: &toml::Value| {
-            let inner = value
-                .get("crate")
-                .or_else(|| value.get("name"))
-                .unwrap_or(value);
+            let inner = value.get("crate").or_else(|| value.get("name")).unwrap_or(value);
             inner.as_str().unwrap_or_default().to_owned()
         };
         values.into_iter().flatten().map(name).collect()
@@ -272,18 +228,6 @@ mod tests {
         assert_eq!(major("1.2.3"), "1");
         assert_eq!(major("0.4.20"), "0.4");
         assert_eq!(major("0.0.3"), "0.0.3");
-        assert_eq!(
-            duplicates(
-                [
-                    ("a", "0.1.0"),
-                    ("a", "0.1.9"),
-                    ("b", "1.0.0"),
-                    ("b", "2.0.0")
-                ]
-                .into_iter()
-            )
-            .len(),
-            1
-        );
+        assert_eq!(duplicates([("a", "0.1.0"), ("a", "0.1.9"), ("b", "1.0.0"), ("b", "2.0.0")].into_iter()).len(), 1);
     }
 }

@@ -2,10 +2,14 @@
 //! ends with one line of JSON that holds its figures, and succeeds only where its own bar holds. Nothing here is
 //! ever part of the program, and nothing here sends load to anything but loopback.
 
+mod bench;
 mod cache_tests;
 mod edge;
+mod h2spec;
 mod licences;
 mod process;
+mod slow;
+mod small_origin;
 mod tidy;
 
 use std::path::PathBuf;
@@ -26,6 +30,14 @@ enum Command {
     Tidy,
     /// Check licences and duplicate versions of all dependencies
     Licences,
+    /// Measure Archipel and its peers side by side
+    Bench(bench::Options),
+    /// Run h2spec against a fresh edge
+    H2spec(h2spec::SpecOptions),
+    /// Run bounded HTTP/2 floods against a fresh edge
+    H2abuse(h2spec::AbuseOptions),
+    /// Run slowhttptest's three modes against a fresh edge, with a probe
+    Slowhttptest(slow::Options),
     /// Run http-tests/cache-tests against a fresh edge
     CacheTests(cache_tests::Options),
 }
@@ -41,6 +53,10 @@ fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Tidy => tidy::run(&root()),
         Command::Licences => licences::run(&root()),
+        Command::Bench(options) => bench::run(&root(), &options),
+        Command::H2spec(options) => h2spec::spec(&root(), &options),
+        Command::H2abuse(options) => h2spec::abuse(&root(), &options),
+        Command::Slowhttptest(options) => slow::run(&root(), &options),
         Command::CacheTests(options) => cache_tests::run(&root(), &options),
     };
     match done {

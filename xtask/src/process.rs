@@ -27,14 +27,8 @@ impl Process {
     /// # Errors
     /// The program cannot be started.
     pub fn start(name: &str, command: &mut Command) -> Result<Self> {
-        let child = command
-            .stdin(Stdio::null())
-            .spawn()
-            .with_context(|| format!("start {name}"))?;
-        Ok(Self {
-            child,
-            name: name.to_owned(),
-        })
+        let child = command.stdin(Stdio::null()).spawn().with_context(|| format!("start {name}"))?;
+        Ok(Self { child, name: name.to_owned() })
     }
 
     /// The process id.
@@ -52,10 +46,7 @@ impl Process {
     /// Processor time of the whole family so far, children that have ended included.
     #[must_use]
     pub fn cpu(&self) -> Duration {
-        self.pids()
-            .into_iter()
-            .map(|pid| cpu_of(pid, pid == self.pid()))
-            .sum()
+        self.pids().into_iter().map(|pid| cpu_of(pid, pid == self.pid())).sum()
     }
 
     /// Resident memory of the whole family, in bytes, each shared page counted once (proportional set size).
@@ -68,11 +59,7 @@ impl Process {
     pub fn ended(&mut self) -> Option<i32> {
         use std::os::unix::process::ExitStatusExt as _;
         let status = self.child.try_wait().ok().flatten()?;
-        Some(
-            status
-                .code()
-                .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
-        )
+        Some(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
     }
 
     /// Fails if the program has ended.
@@ -107,10 +94,7 @@ impl Process {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
-        for pid in family
-            .into_iter()
-            .filter(|pid| *pid != self.child.id() && alive(*pid))
-        {
+        for pid in family.into_iter().filter(|pid| *pid != self.child.id() && alive(*pid)) {
             signal(pid, Signal::KILL);
         }
         code
@@ -131,30 +115,20 @@ fn signal(pid: u32, signal: Signal) {
 }
 
 fn alive(pid: u32) -> bool {
-    i32::try_from(pid)
-        .ok()
-        .and_then(Pid::from_raw)
-        .is_some_and(|pid| test_kill_process(pid).is_ok())
+    i32::try_from(pid).ok().and_then(Pid::from_raw).is_some_and(|pid| test_kill_process(pid).is_ok())
 }
 
 /// The fields of /proc/PID/stat after the name, which may hold blanks itself.
 fn stat(pid: u32) -> Option<Vec<u64>> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = text.rsplit_once(") ")?;
-    Some(
-        rest.split(' ')
-            .map(|field| field.trim().parse().unwrap_or(0))
-            .collect(),
-    )
+    Some(rest.split(' ').map(|field| field.trim().parse().unwrap_or(0)).collect())
 }
 
 fn descendants(root: u32) -> Vec<u32> {
     let mut parents = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let pid = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<u32>().ok());
+        let pid = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
         if let Some(pid) = pid
             && let Some(fields) = stat(pid)
         {
@@ -165,12 +139,7 @@ fn descendants(root: u32) -> Vec<u32> {
     let mut at = 0;
     while at < family.len() {
         let parent = u64::from(family[at]);
-        family.extend(
-            parents
-                .iter()
-                .filter(|(_, ppid)| *ppid == parent)
-                .map(|(pid, _)| *pid),
-        );
+        family.extend(parents.iter().filter(|(_, ppid)| *ppid == parent).map(|(pid, _)| *pid));
         at += 1;
     }
     family
@@ -182,22 +151,15 @@ fn cpu_of(pid: u32, with_waited: bool) -> Duration {
     let Some(fields) = stat(pid) else {
         return Duration::ZERO;
     };
-    let fields = fields
-        .get(11..if with_waited { 15 } else { 13 })
-        .unwrap_or_default();
+    let fields = fields.get(11..if with_waited { 15 } else { 13 }).unwrap_or_default();
     let ticks: u64 = fields.iter().sum();
     TICK * u32::try_from(ticks).unwrap_or(u32::MAX)
 }
 
 fn memory_of(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let kilobytes = text
-        .lines()
-        .find_map(|line| line.strip_prefix("Pss:"))
-        .map(str::trim);
-    let kilobytes = kilobytes
-        .and_then(|rest| rest.split(' ').next())
-        .and_then(|number| number.parse::<u64>().ok());
+    let kilobytes = text.lines().find_map(|line| line.strip_prefix("Pss:")).map(str::trim);
+    let kilobytes = kilobytes.and_then(|rest| rest.split(' ').next()).and_then(|number| number.parse::<u64>().ok());
     kilobytes.unwrap_or(0) * 1024
 }
 
@@ -257,9 +219,7 @@ impl Drop for Folder {
 pub fn installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let more = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path)
-        .chain(more)
-        .any(|folder| folder.join(program).is_file())
+    std::env::split_paths(&path).chain(more).any(|folder| folder.join(program).is_file())
 }
 
 /// Fails with what to install where programs are missing.
@@ -267,16 +227,9 @@ pub fn installed(program: &str) -> bool {
 /// # Errors
 /// One of `programs` (name and Debian package) is not installed.
 pub fn need(programs: &[(&str, &str)]) -> Result<()> {
-    let missing: Vec<&str> = programs
-        .iter()
-        .filter(|(program, _)| !installed(program))
-        .map(|(_, package)| *package)
-        .collect();
-    ensure!(
-        missing.is_empty(),
-        "missing programs, on Debian: apt-get install {}",
-        missing.join(" ")
-    );
+    let missing: Vec<&str> =
+        programs.iter().filter(|(program, _)| !installed(program)).map(|(_, package)| *package).collect();
+    ensure!(missing.is_empty(), "missing programs, on Debian: apt-get install {}", missing.join(" "));
     Ok(())
 }
 
@@ -308,9 +261,7 @@ pub fn output(name: &str, command: &mut Command, limit: Duration) -> Result<Stri
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    let text = reader
-        .join()
-        .map_err(|_| anyhow::anyhow!("the reader of {name} panicked"))?;
+    let text = reader.join().map_err(|_| anyhow::anyhow!("the reader of {name} panicked"))?;
     text.with_context(|| name.to_owned())
 }
 
@@ -320,9 +271,7 @@ pub fn output(name: &str, command: &mut Command, limit: Duration) -> Result<Stri
 /// The output ends first.
 pub fn await_line<T>(process: &mut Process, line: impl Fn(&str) -> Option<T>) -> Result<T> {
     let name = process.name.clone();
-    let stdout = process
-        .stdout()
-        .with_context(|| format!("{name} has no standard output"))?;
+    let stdout = process.stdout().with_context(|| format!("{name} has no standard output"))?;
     let mut reader = BufReader::new(stdout);
     let mut text = String::new();
     while reader.read_line(&mut text)? > 0 {
@@ -341,9 +290,7 @@ pub fn await_line<T>(process: &mut Process, line: impl Fn(&str) -> Option<T>) ->
 /// # Errors
 /// No port is free.
 pub fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?
-        .local_addr()?
-        .port())
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// Waits until something accepts connections on the port of 127.0.0.1.
@@ -354,12 +301,18 @@ pub fn await_port(process: &mut Process, port: u16) -> Result<()> {
     let until = Instant::now() + Duration::from_secs(20);
     while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
         process.must_live()?;
-        ensure!(
-            Instant::now() < until,
-            "{} does not listen on port {port}",
-            process.name
-        );
+        ensure!(Instant::now() < until, "{} does not listen on port {port}", process.name);
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())
+}
+
+/// Pins the calling thread to one core.
+///
+/// # Errors
+/// There is no such core.
+pub fn pin_thread(core: usize) -> Result<()> {
+    let mut cores = rustix::thread::CpuSet::new();
+    cores.set(core);
+    rustix::thread::sched_setaffinity(None, &cores).with_context(|| format!("pin to core {core}"))
 }

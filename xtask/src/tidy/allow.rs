@@ -21,12 +21,9 @@ fn parse(text: &str) -> Result<BTreeMap<String, (usize, usize)>> {
         if line.is_empty() {
             continue;
         }
-        let parsed = line
-            .rsplit_once(' ')
-            .and_then(|(place, lines)| Some((place.trim(), lines.parse::<usize>().ok()?)));
-        let Some((place, lines)) = parsed else {
-            bail!("{PATH}:{}: expected `PLACE LINES`", index + 1)
-        };
+        let parsed =
+            line.rsplit_once(' ').and_then(|(place, lines)| Some((place.trim(), lines.parse::<usize>().ok()?)));
+        let Some((place, lines)) = parsed else { bail!("{PATH}:{}: expected `PLACE LINES`", index + 1) };
         entries.insert(place.to_owned(), (lines, index + 1));
     }
     Ok(entries)
@@ -39,47 +36,27 @@ fn parse(text: &str) -> Result<BTreeMap<String, (usize, usize)>> {
 pub fn judge(root: &Path, lengths: &[Length]) -> Result<Vec<Finding>> {
     let text = std::fs::read_to_string(root.join(PATH)).unwrap_or_default();
     let committed = committed(root);
-    compare(
-        &parse(&text)?,
-        committed.as_deref().map(parse).transpose()?.as_ref(),
-        lengths,
-    )
+    compare(&parse(&text)?, committed.as_deref().map(parse).transpose()?.as_ref(), lengths)
 }
 
 /// The list of the last commit; `None` outside a repository or before the first commit of the list.
 fn committed(root: &Path) -> Option<String> {
-    let output = Command::new("git")
-        .arg("-C")
-        .arg(root)
-        .args(["show", &format!("HEAD:{PATH}")])
-        .output()
-        .ok()?;
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    let output = Command::new("git").arg("-C").arg(root).args(["show", &format!("HEAD:{PATH}")]).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 type Entries = BTreeMap<String, (usize, usize)>;
 
-fn compare(
-    entries: &Entries,
-    committed: Option<&Entries>,
-    lengths: &[Length],
-) -> Result<Vec<Finding>> {
+fn compare(entries: &Entries, committed: Option<&Entries>, lengths: &[Length]) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for length in lengths {
         let allowed = entries.get(&length.place).map(|(lines, _)| *lines);
         let file = length.place.split("::").next().unwrap_or_default();
-        let what = format!(
-            "{} has {} lines, at most {} are allowed",
-            length.place, length.lines, length.lines_max
-        );
+        let what = format!("{} has {} lines, at most {} are allowed", length.place, length.lines, length.lines_max);
         match allowed {
             Some(allowed) if length.lines <= allowed => {}
             Some(allowed) => {
-                let advice =
-                    format!("its entry in {PATH} says {allowed}, and may only shrink: split it");
+                let advice = format!("its entry in {PATH} says {allowed}, and may only shrink: split it");
                 findings.push(Finding::new(file, length.line, "length", &what, &advice));
             }
             None => {
@@ -100,13 +77,7 @@ fn compare(
             )),
             Some(length) if length.lines < *lines => {
                 let what = format!("{place} has shrunk to {}", length.lines);
-                findings.push(Finding::new(
-                    PATH,
-                    *line,
-                    "allow-list",
-                    &what,
-                    "write that number into the entry",
-                ));
+                findings.push(Finding::new(PATH, *line, "allow-list", &what, "write that number into the entry"));
             }
             Some(_) => {}
         }
@@ -132,23 +103,11 @@ mod tests {
     use crate::tidy::rules::Length;
 
     fn check(list: &str, committed: Option<&str>, measured: usize, want: &[&str]) {
-        let length = Length {
-            place: "a.rs::f".into(),
-            line: 1,
-            lines: measured,
-            lines_max: 70,
-        };
+        let length = Length { place: "a.rs::f".into(), line: 1, lines: measured, lines_max: 70 };
         let lengths = if measured > 70 { vec![length] } else { vec![] };
         let committed = committed.map(|text| parse(text).expect("a list"));
-        let findings = compare(&parse(list).expect("a list"), committed.as_ref(), &lengths)
-            .expect("a verdict");
-        assert_eq!(
-            findings
-                .iter()
-                .map(|finding| finding.rule)
-                .collect::<Vec<_>>(),
-            want
-        );
+        let findings = compare(&parse(list).expect("a list"), committed.as_ref(), &lengths).expect("a verdict");
+        assert_eq!(findings.iter().map(|finding| finding.rule).collect::<Vec<_>>(), want);
     }
 
     #[test]

@@ -14,11 +14,7 @@ use super::Finding;
 pub fn judge(root: &Path) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for path in documents(root) {
-        let shown = path
-            .strip_prefix(root)
-            .unwrap_or(&path)
-            .to_string_lossy()
-            .into_owned();
+        let shown = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
         let text = std::fs::read_to_string(&path)?;
         findings.extend(markers(&shown, &text));
         let folder = path.parent().unwrap_or(root);
@@ -30,14 +26,8 @@ pub fn judge(root: &Path) -> Result<Vec<Finding>> {
 fn documents(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for folder in [root.to_owned(), root.join("docs")] {
-        let entries = std::fs::read_dir(folder)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path());
-        found.extend(
-            entries.filter(|path| path.extension().is_some_and(|extension| extension == "md")),
-        );
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        found.extend(entries.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
     }
     found.sort();
     found
@@ -49,24 +39,11 @@ fn markers(shown: &str, text: &str) -> Vec<Finding> {
     let mut open: Option<(&str, usize)> = None;
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
-        let name = |word: &str| {
-            line.strip_prefix(&format!("<!-- {word}: "))?
-                .strip_suffix(" -->")
-        };
-        if let Some(begun) = line
-            .starts_with("<!-- begin: ")
-            .then(|| name_of(line, "begin"))
-            .flatten()
-        {
+        let name = |word: &str| line.strip_prefix(&format!("<!-- {word}: "))?.strip_suffix(" -->");
+        if let Some(begun) = line.starts_with("<!-- begin: ").then(|| name_of(line, "begin")).flatten() {
             if let Some((other, _)) = open {
                 let what = format!("`{begun}` begins inside `{other}`");
-                findings.push(Finding::new(
-                    shown,
-                    index + 1,
-                    "docs-markers",
-                    &what,
-                    "end the first one before",
-                ));
+                findings.push(Finding::new(shown, index + 1, "docs-markers", &what, "end the first one before"));
             }
             open = Some((begun, index + 1));
         }
@@ -87,22 +64,13 @@ fn markers(shown: &str, text: &str) -> Vec<Finding> {
     }
     if let Some((begun, line)) = open {
         let what = format!("`{begun}` never ends");
-        findings.push(Finding::new(
-            shown,
-            line,
-            "docs-markers",
-            &what,
-            "write `<!-- end: NAME -->` after it",
-        ));
+        findings.push(Finding::new(shown, line, "docs-markers", &what, "write `<!-- end: NAME -->` after it"));
     }
     findings
 }
 
 fn name_of<'a>(line: &'a str, word: &str) -> Option<&'a str> {
-    line.strip_prefix("<!-- ")?
-        .strip_prefix(word)?
-        .strip_prefix(": ")?
-        .strip_suffix(" -->")
+    line.strip_prefix("<!-- ")?.strip_prefix(word)?.strip_prefix(": ")?.strip_suffix(" -->")
 }
 
 /// Links of the form `](path)` lead to something that exists.
@@ -117,11 +85,7 @@ fn links(shown: &str, text: &str, exists: impl Fn(&str) -> bool) -> Vec<Finding>
         for part in line.split("](").skip(1) {
             let target = part.split(')').next().unwrap_or_default();
             let file = target.split('#').next().unwrap_or_default();
-            if file.is_empty()
-                || file.contains("://")
-                || file.starts_with("mailto:")
-                || exists(file)
-            {
+            if file.is_empty() || file.contains("://") || file.starts_with("mailto:") || exists(file) {
                 continue;
             }
             let what = format!("the link to `{file}` leads nowhere");
@@ -140,10 +104,7 @@ fn links(shown: &str, text: &str, exists: impl Fn(&str) -> bool) -> Vec<Finding>
 /// Puts `body` between the markers of `name` in the document `text`, or appends both.
 #[must_use]
 pub fn replace(text: &str, name: &str, body: &str) -> String {
-    let (begin, end) = (
-        format!("<!-- begin: {name} -->"),
-        format!("<!-- end: {name} -->"),
-    );
+    let (begin, end) = (format!("<!-- begin: {name} -->"), format!("<!-- end: {name} -->"));
     let block = format!("{begin}\n{}\n{end}", body.trim_end());
     match (text.find(&begin), text.find(&end)) {
         (Some(from), Some(to)) if from < to => {
@@ -163,23 +124,13 @@ mod tests {
         assert!(markers("a.md", "<!-- begin: a -->\nx\n<!-- end: a -->\n").is_empty());
         assert_eq!(markers("a.md", "<!-- begin: a -->\n").len(), 1);
         assert_eq!(markers("a.md", "<!-- end: a -->\n").len(), 1);
-        assert_eq!(
-            markers("a.md", "<!-- begin: a -->\n<!-- end: b -->\n").len(),
-            1
-        );
+        assert_eq!(markers("a.md", "<!-- begin: a -->\n<!-- end: b -->\n").len(), 1);
     }
 
     #[test]
     fn links_lead_somewhere() {
         let exists = |path: &str| path == "there.md";
-        assert!(
-            links(
-                "a.md",
-                "[a](there.md#x) [b](https://example.org) [c](#d)",
-                exists
-            )
-            .is_empty()
-        );
+        assert!(links("a.md", "[a](there.md#x) [b](https://example.org) [c](#d)", exists).is_empty());
         assert_eq!(links("a.md", "[a](gone.md)", exists).len(), 1);
         assert!(links("a.md", "```\nx[1](gone)\n```", exists).is_empty());
     }

@@ -21,41 +21,19 @@ const FLOORS: &[(&str, u8)] = &[
 const DEVELOPMENT: &[&str] = &["archipel-testkit", "xtask"];
 
 /// Protocol engines, which only the transport may name.
-const ENGINES: &[&str] = &[
-    "h2",
-    "h3",
-    "h3-quinn",
-    "hyper",
-    "hyper-util",
-    "quinn",
-    "rustls",
-    "tokio-rustls",
-    "tokio-quiche",
-];
+const ENGINES: &[&str] =
+    &["h2", "h3", "h3-quinn", "hyper", "hyper-util", "quinn", "rustls", "tokio-rustls", "tokio-quiche"];
 /// The one crate that may name the engines.
 const ENGINE_OWNER: &str = "archipel-transport";
 
 /// What floors 1 and 2 must not know: clocks, sockets and randomness come in as arguments.
-const IMPURE: &[&str] = &[
-    "tokio",
-    "mio",
-    "socket2",
-    "rustix",
-    "libc",
-    "async-std",
-    "smol",
-    "rand",
-    "getrandom",
-    "fastrand",
-];
+const IMPURE: &[&str] =
+    &["tokio", "mio", "socket2", "rustix", "libc", "async-std", "smol", "rand", "getrandom", "fastrand"];
 
 /// The floor of a crate; `None` for one that is not on the list.
 #[must_use]
 pub fn floor(krate: &str) -> Option<u8> {
-    FLOORS
-        .iter()
-        .find(|(name, _)| *name == krate)
-        .map(|(_, floor)| *floor)
+    FLOORS.iter().find(|(name, _)| *name == krate).map(|(_, floor)| *floor)
 }
 
 /// Judges every manifest of the workspace at `root`.
@@ -69,8 +47,7 @@ pub fn judge(root: &Path) -> Result<Vec<Finding>> {
     for folder in folders {
         let path = folder.path().join("Cargo.toml");
         if path.is_file() {
-            let text =
-                std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
             let shown = format!("crates/{}/Cargo.toml", folder.file_name().to_string_lossy());
             findings.extend(judge_manifest(&shown, &text)?);
         }
@@ -80,17 +57,11 @@ pub fn judge(root: &Path) -> Result<Vec<Finding>> {
 
 fn judge_manifest(shown: &str, text: &str) -> Result<Vec<Finding>> {
     let manifest: toml::Table = toml::from_str(text).with_context(|| shown.to_owned())?;
-    let name = manifest
-        .get("package")
-        .and_then(|package| package.get("name"))
-        .and_then(toml::Value::as_str);
+    let name = manifest.get("package").and_then(|package| package.get("name")).and_then(toml::Value::as_str);
     let name = name.unwrap_or_default().to_owned();
     let mut findings = Vec::new();
     let mut report = |dependency: &str, what: String, advice: &str| {
-        let line = text
-            .lines()
-            .position(|line| names_dependency(line, dependency))
-            .map_or(1, |at| at + 1);
+        let line = text.lines().position(|line| names_dependency(line, dependency)).map_or(1, |at| at + 1);
         findings.push(Finding::new(shown, line, "floors", &what, advice));
     };
     if DEVELOPMENT.contains(&name.as_str()) {
@@ -117,11 +88,7 @@ fn judge_manifest(shown: &str, text: &str) -> Result<Vec<Finding>> {
             );
         }
         if DEVELOPMENT.contains(&dependency) {
-            report(
-                dependency,
-                format!("`{name}` ships `{dependency}`"),
-                "name it under [dev-dependencies]",
-            );
+            report(dependency, format!("`{name}` ships `{dependency}`"), "name it under [dev-dependencies]");
         }
         if ENGINES.contains(&dependency) && name != ENGINE_OWNER {
             report(
@@ -131,8 +98,7 @@ fn judge_manifest(shown: &str, text: &str) -> Result<Vec<Finding>> {
             );
         }
         if own <= 2 && IMPURE.contains(&dependency) {
-            let advice =
-                "floors 1 and 2 know no clock, socket or randomness: take it as an argument";
+            let advice = "floors 1 and 2 know no clock, socket or randomness: take it as an argument";
             report(dependency, format!("`{name}` names `{dependency}`"), advice);
         }
     }
@@ -140,8 +106,7 @@ fn judge_manifest(shown: &str, text: &str) -> Result<Vec<Finding>> {
 }
 
 fn names_dependency(line: &str, dependency: &str) -> bool {
-    line.strip_prefix(dependency)
-        .is_some_and(|rest| rest.starts_with(['.', ' ', '=']))
+    line.strip_prefix(dependency).is_some_and(|rest| rest.starts_with(['.', ' ', '=']))
 }
 
 /// The names of all dependencies that are shipped or run while building, targets' own included.
@@ -149,9 +114,7 @@ fn dependencies(manifest: &toml::Table) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut take = |table: Option<&toml::Value>| {
         for key in ["dependencies", "build-dependencies"] {
-            let list = table
-                .and_then(|table| table.get(key))
-                .and_then(toml::Value::as_table);
+            let list = table.and_then(|table| table.get(key)).and_then(toml::Value::as_table);
             for (name, value) in list.into_iter().flatten() {
                 let package = value.get("package").and_then(toml::Value::as_str);
                 found.insert(package.unwrap_or(name).to_owned());
@@ -173,33 +136,14 @@ mod tests {
     fn check(name: &str, body: &str, want: &[usize]) {
         let text = format!("[package]\nname = \"{name}\"\n{body}");
         let findings = judge_manifest("Cargo.toml", &text).expect("a manifest");
-        assert_eq!(
-            findings
-                .iter()
-                .map(|finding| finding.line)
-                .collect::<Vec<_>>(),
-            want,
-            "{text}: {findings:?}"
-        );
+        assert_eq!(findings.iter().map(|finding| finding.line).collect::<Vec<_>>(), want, "{text}: {findings:?}");
     }
 
     #[test]
     fn floors_hold() {
-        check(
-            "archipel-edge",
-            "[dependencies]\narchipel-cache.workspace = true\n",
-            &[],
-        );
-        check(
-            "archipel-cache",
-            "[dependencies]\narchipel-edge.workspace = true\n",
-            &[4],
-        );
-        check(
-            "archipel-cache",
-            "[dependencies]\narchipel-transport.workspace = true\n",
-            &[4],
-        );
+        check("archipel-edge", "[dependencies]\narchipel-cache.workspace = true\n", &[]);
+        check("archipel-cache", "[dependencies]\narchipel-edge.workspace = true\n", &[4]);
+        check("archipel-cache", "[dependencies]\narchipel-transport.workspace = true\n", &[4]);
         check("archipel-http", "[dependencies]\ntokio = \"1\"\n", &[4]);
         check("archipel-http", "[dev-dependencies]\ntokio = \"1\"\n", &[]);
         check("archipel-edge", "[dependencies]\nh2 = \"1\"\n", &[4]);
@@ -209,11 +153,7 @@ mod tests {
             "[target.'cfg(unix)'.dependencies]\nx = { package = \"hyper\", version = \"1\" }\n",
             &[1],
         );
-        check(
-            "archipel",
-            "[dependencies]\narchipel-testkit.workspace = true\n",
-            &[4],
-        );
+        check("archipel", "[dependencies]\narchipel-testkit.workspace = true\n", &[4]);
         check("archipel-testkit", "[dependencies]\nh2 = \"1\"\n", &[]);
         check("archipel-new", "", &[2]);
     }

@@ -33,13 +33,7 @@ impl Finding {
     /// A finding at `path:line`.
     #[must_use]
     pub fn new(path: &str, line: usize, rule: &'static str, what: &str, advice: &str) -> Self {
-        Self {
-            path: path.to_owned(),
-            line,
-            rule,
-            what: what.to_owned(),
-            advice: advice.to_owned(),
-        }
+        Self { path: path.to_owned(), line, rule, what: what.to_owned(), advice: advice.to_owned() }
     }
 }
 
@@ -60,10 +54,7 @@ impl House {
             (Some(folder), _) => folder,
             (None, _) => "",
         };
-        Self {
-            krate: krate.to_owned(),
-            floor: floors::floor(krate),
-        }
+        Self { krate: krate.to_owned(), floor: floors::floor(krate) }
     }
 
     /// Every file.
@@ -129,15 +120,9 @@ pub fn judge(root: &Path) -> Result<Vec<Finding>> {
 pub fn run(root: &Path) -> Result<()> {
     let findings = judge(root)?;
     for finding in &findings {
-        println!(
-            "{}:{}: [{}] {}: {}",
-            finding.path, finding.line, finding.rule, finding.what, finding.advice
-        );
+        println!("{}:{}: [{}] {}: {}", finding.path, finding.line, finding.rule, finding.what, finding.advice);
     }
-    println!(
-        "{}",
-        serde_json::json!({"command": "tidy", "findings": findings.len()})
-    );
+    println!("{}", serde_json::json!({"command": "tidy", "findings": findings.len()}));
     if !findings.is_empty() {
         bail!("tidy: {} findings", findings.len());
     }
@@ -148,9 +133,7 @@ fn collect(root: &Path, folder: &Path, sources: &mut Vec<Source>) -> Result<()> 
     let Ok(entries) = std::fs::read_dir(folder) else {
         return Ok(());
     };
-    let mut paths: Vec<PathBuf> = entries
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .collect();
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
     paths.sort();
     for path in paths {
         if path.is_dir() {
@@ -158,13 +141,8 @@ fn collect(root: &Path, folder: &Path, sources: &mut Vec<Source>) -> Result<()> 
                 collect(root, &path, sources)?;
             }
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text =
-                std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-            let shown = path
-                .strip_prefix(root)
-                .unwrap_or(&path)
-                .to_string_lossy()
-                .replace('\\', "/");
+            let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            let shown = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
             sources.push(Source::new(&shown, &text));
         }
     }
@@ -179,10 +157,7 @@ mod tests {
         let shown: Vec<String> = findings
             .iter()
             .map(|finding| {
-                format!(
-                    "{}:{}: [{}] {}: {}",
-                    finding.path, finding.line, finding.rule, finding.what, finding.advice
-                )
+                format!("{}:{}: [{}] {}: {}", finding.path, finding.line, finding.rule, finding.what, finding.advice)
             })
             .collect();
         assert!(shown.is_empty(), "{}", shown.join("\n"));

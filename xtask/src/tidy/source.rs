@@ -53,12 +53,7 @@ impl Source {
                 line.test = true;
             }
         }
-        Self {
-            path: path.to_owned(),
-            lines,
-            test_file,
-            test_modules,
-        }
+        Self { path: path.to_owned(), lines, test_file, test_modules }
     }
 
     /// Marks the whole file as a test.
@@ -74,25 +69,13 @@ impl Source {
     pub fn test_module_paths(&self) -> Vec<String> {
         let path = Path::new(&self.path);
         let parent = path.parent().unwrap_or(Path::new(""));
-        let stem = path
-            .file_stem()
-            .and_then(|stem| stem.to_str())
-            .unwrap_or_default();
+        let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         let home: PathBuf = match stem {
             "lib" | "main" | "mod" => parent.to_owned(),
             _ => parent.join(stem),
         };
-        let both = |name: &String| {
-            [
-                home.join(format!("{name}.rs")),
-                home.join(name).join("mod.rs"),
-            ]
-        };
-        self.test_modules
-            .iter()
-            .flat_map(both)
-            .map(|path| path.to_string_lossy().into_owned())
-            .collect()
+        let both = |name: &String| [home.join(format!("{name}.rs")), home.join(name).join("mod.rs")];
+        self.test_modules.iter().flat_map(both).map(|path| path.to_string_lossy().into_owned()).collect()
     }
 
     /// Every function with a body, nested ones included.
@@ -139,8 +122,7 @@ impl Source {
 #[must_use]
 pub fn is_test_path(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
-    path.split('/')
-        .any(|part| part == "tests" || part == "benches")
+    path.split('/').any(|part| part == "tests" || part == "benches")
         || matches!(name, "tests.rs" | "test.rs")
         || name.ends_with("_tests.rs")
         || name.ends_with("_test.rs")
@@ -160,12 +142,9 @@ pub fn has_word(code: &str, word: &str) -> bool {
 fn function_names(code: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for (at, _) in code.match_indices("fn ") {
-        let free = !code[..at]
-            .ends_with(|character: char| character.is_alphanumeric() || character == '_');
-        let name: String = code[at + 3..]
-            .chars()
-            .take_while(|character| character.is_alphanumeric() || *character == '_')
-            .collect();
+        let free = !code[..at].ends_with(|character: char| character.is_alphanumeric() || character == '_');
+        let name: String =
+            code[at + 3..].chars().take_while(|character| character.is_alphanumeric() || *character == '_').collect();
         if free && !name.is_empty() {
             found.push((at, name));
         }
@@ -183,10 +162,7 @@ fn mark_tests(lines: &mut [Line]) -> Vec<String> {
             continue;
         }
         let end = item_end(lines, index);
-        if let Some(name) = lines[index..=end]
-            .iter()
-            .find_map(|line| out_of_line_module(&line.code))
-        {
+        if let Some(name) = lines[index..=end].iter().find_map(|line| out_of_line_module(&line.code)) {
             modules.push(name);
         }
         for line in &mut lines[index..=end] {
@@ -277,11 +253,7 @@ fn step(mode: &mut Mode, rest: &[char], line: &mut Line) -> usize {
         }
         Mode::BlockComment(depth) => {
             if rest.starts_with(&['*', '/']) {
-                *mode = if depth == 1 {
-                    Mode::Code
-                } else {
-                    Mode::BlockComment(depth - 1)
-                };
+                *mode = if depth == 1 { Mode::Code } else { Mode::BlockComment(depth - 1) };
                 return 2;
             }
             if rest.starts_with(&['/', '*']) {
@@ -294,11 +266,7 @@ fn step(mode: &mut Mode, rest: &[char], line: &mut Line) -> usize {
         Mode::Text => match rest[0] {
             '\\' => {
                 // An escaped line end is left for the caller, which counts lines.
-                let taken = if rest.get(1).is_some_and(|next| *next != '\n') {
-                    2
-                } else {
-                    1
-                };
+                let taken = if rest.get(1).is_some_and(|next| *next != '\n') { 2 } else { 1 };
                 line.code.push_str("  ");
                 taken
             }
@@ -315,9 +283,7 @@ fn step(mode: &mut Mode, rest: &[char], line: &mut Line) -> usize {
             }
         },
         Mode::Raw(hashes) => {
-            let closes = rest[0] == '"'
-                && rest.len() > hashes
-                && rest[1..=hashes].iter().all(|next| *next == '#');
+            let closes = rest[0] == '"' && rest.len() > hashes && rest[1..=hashes].iter().all(|next| *next == '#');
             if closes {
                 *mode = Mode::Code;
                 line.code.push('"');
@@ -341,9 +307,7 @@ fn step_code(mode: &mut Mode, rest: &[char], line: &mut Line) -> usize {
         *mode = Mode::BlockComment(1);
         return 2;
     }
-    let after_identifier = line
-        .code
-        .ends_with(|last: char| last.is_alphanumeric() || last == '_');
+    let after_identifier = line.code.ends_with(|last: char| last.is_alphanumeric() || last == '_');
     match rest[0] {
         '"' => {
             *mode = Mode::Text;
@@ -371,11 +335,7 @@ fn step_code(mode: &mut Mode, rest: &[char], line: &mut Line) -> usize {
 /// A quote opens a character literal, or a lifetime.
 fn step_quote(rest: &[char], line: &mut Line) -> usize {
     if rest.get(1) == Some(&'\\') {
-        let close = rest
-            .iter()
-            .skip(3)
-            .position(|next| *next == '\'')
-            .map_or(rest.len() - 1, |at| at + 3);
+        let close = rest.iter().skip(3).position(|next| *next == '\'').map_or(rest.len() - 1, |at| at + 3);
         line.code.push_str("' '");
         return close + 1;
     }
@@ -393,18 +353,11 @@ mod tests {
 
     #[test]
     fn literals_and_comments_are_blanked() {
-        let source = Source::new(
-            "a.rs",
-            "let a = \"x // {\"; // why {\nlet b = '{'; let c: &'a str = r#\"}\"#;\n",
-        );
+        let source = Source::new("a.rs", "let a = \"x // {\"; // why {\nlet b = '{'; let c: &'a str = r#\"}\"#;\n");
         assert_eq!(source.lines.len(), 2);
         assert_eq!(source.lines[0].code.trim_end(), "let a = \"      \";");
         assert_eq!(source.lines[0].comment, "// why {");
-        assert!(
-            !source.lines[1].code.contains(['{', '}']),
-            "{}",
-            source.lines[1].code
-        );
+        assert!(!source.lines[1].code.contains(['{', '}']), "{}", source.lines[1].code);
     }
 
     #[test]
@@ -412,27 +365,11 @@ mod tests {
         let text = "fn a(b: [u8; 2]) {\n    c();\n}\ntrait T { fn d(&self); }\n#[cfg(test)]\nmod tests;\n#[test]\nfn e() {\n}\n";
         let source = Source::new("crates/x/src/lib.rs", text);
         let names: Vec<Function> = source.functions();
-        assert_eq!(
-            names[0],
-            Function {
-                name: "a".into(),
-                start: 0,
-                end: 2
-            }
-        );
-        assert_eq!(
-            names
-                .iter()
-                .map(|function| function.name.as_str())
-                .collect::<Vec<_>>(),
-            ["a", "e"]
-        );
+        assert_eq!(names[0], Function { name: "a".into(), start: 0, end: 2 });
+        assert_eq!(names.iter().map(|function| function.name.as_str()).collect::<Vec<_>>(), ["a", "e"]);
         assert_eq!(source.test_module_paths()[0], "crates/x/src/tests.rs");
         let tests: Vec<bool> = source.lines.iter().map(|line| line.test).collect();
-        assert_eq!(
-            tests,
-            [false, false, false, false, true, true, true, true, true]
-        );
+        assert_eq!(tests, [false, false, false, false, true, true, true, true, true]);
     }
 
     #[test]
