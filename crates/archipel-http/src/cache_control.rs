@@ -112,16 +112,8 @@ impl CacheControl {
         };
         match name.as_bytes() {
             b"public" => self.public = true,
-            b"private" => apply_fields(
-                &directive.value,
-                &mut self.private,
-                &mut self.private_fields,
-            ),
-            b"no-cache" => apply_fields(
-                &directive.value,
-                &mut self.no_cache,
-                &mut self.no_cache_fields,
-            ),
+            b"private" => apply_fields(&directive.value, &mut self.private, &mut self.private_fields),
+            b"no-cache" => apply_fields(&directive.value, &mut self.no_cache, &mut self.no_cache_fields),
             b"no-store" => self.no_store = true,
             b"must-revalidate" => self.must_revalidate = true,
             b"proxy-revalidate" => self.proxy_revalidate = true,
@@ -168,8 +160,7 @@ impl RequestDirectives {
             b"max-age" => least(&mut self.max_age, &directive.value),
             b"min-fresh" => {
                 if let Some(seconds) = delta(&directive.value) {
-                    self.min_fresh =
-                        Some(self.min_fresh.map_or(seconds, |other| other.max(seconds)));
+                    self.min_fresh = Some(self.min_fresh.map_or(seconds, |other| other.max(seconds)));
                 }
             }
             b"max-stale" if directive.value == Value::None => {
@@ -187,9 +178,8 @@ pub fn delta_seconds(value: &[u8]) -> Option<u32> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let seconds = value.iter().fold(0_u64, |sum, byte| {
-        (sum * 10 + u64::from(byte - b'0')).min(u64::from(DELTA_SECONDS_MAX))
-    });
+    let seconds =
+        value.iter().fold(0_u64, |sum, byte| (sum * 10 + u64::from(byte - b'0')).min(u64::from(DELTA_SECONDS_MAX)));
     Some(seconds as u32)
 }
 
@@ -212,24 +202,16 @@ fn lowercase(name: &[u8]) -> Option<Name> {
     let target = bytes.get_mut(..name.len())?;
     target.copy_from_slice(name);
     target.make_ascii_lowercase();
-    Some(Name {
-        bytes,
-        len: name.len(),
-    })
+    Some(Name { bytes, len: name.len() })
 }
 
 fn directive(member: &[u8]) -> Directive<'_> {
-    let end = member
-        .iter()
-        .position(|byte| !list::is_token_byte(*byte))
-        .unwrap_or(member.len());
+    let end = member.iter().position(|byte| !list::is_token_byte(*byte)).unwrap_or(member.len());
     let (name, rest) = member.split_at(end);
     let value = match rest {
         [] => Value::None,
         [b'=', b'"', ..] => quoted_value(&rest[1..]),
-        [b'=', value @ ..]
-            if !value.is_empty() && value.iter().all(|byte| is_lenient_value_byte(*byte)) =>
-        {
+        [b'=', value @ ..] if !value.is_empty() && value.iter().all(|byte| is_lenient_value_byte(*byte)) => {
             Value::Token(value)
         }
         _ => Value::Malformed,
@@ -252,11 +234,7 @@ fn quoted_value(value: &[u8]) -> Value<'_> {
     let mut unescaped = Vec::with_capacity(inner.len());
     let mut bytes = inner.iter();
     while let Some(byte) = bytes.next() {
-        unescaped.push(if *byte == b'\\' {
-            *bytes.next().unwrap_or(byte)
-        } else {
-            *byte
-        });
+        unescaped.push(if *byte == b'\\' { *bytes.next().unwrap_or(byte) } else { *byte });
     }
     Value::Quoted(Cow::Owned(unescaped))
 }
@@ -317,10 +295,7 @@ mod tests {
     }
 
     fn max_age(seconds: u32) -> CacheControl {
-        CacheControl {
-            max_age: Some(seconds),
-            ..CacheControl::default()
-        }
+        CacheControl { max_age: Some(seconds), ..CacheControl::default() }
     }
 
     #[test]
@@ -334,10 +309,7 @@ mod tests {
         check(&["max-age=2147483647"], max_age(2_147_483_647));
         check(&["max-age=2147483648"], max_age(2_147_483_648));
         check(&["max-age=2147483649"], max_age(2_147_483_648));
-        check(
-            &["max-age=99999999999999999999999999"],
-            max_age(2_147_483_648),
-        );
+        check(&["max-age=99999999999999999999999999"], max_age(2_147_483_648));
     }
 
     #[test]
@@ -365,25 +337,14 @@ mod tests {
         check(&["extension=\"max-age=3600\", max-age=1"], max_age(1));
         check(&["max-age=1, extension=\"max-age=3600\""], max_age(1));
         check(&["a=\"x\\\", max-age=9\", max-age=1"], max_age(1));
-        check(
-            &["a=\"x, no-store"],
-            CacheControl {
-                no_store: true,
-                ..CacheControl::default()
-            },
-        );
+        check(&["a=\"x, no-store"], CacheControl { no_store: true, ..CacheControl::default() });
     }
 
     #[test]
     fn flags_and_stale_permissions() {
         check(
             &["public, no-store=1, No-CaChE"],
-            CacheControl {
-                public: true,
-                no_store: true,
-                no_cache: true,
-                ..CacheControl::default()
-            },
+            CacheControl { public: true, no_store: true, no_cache: true, ..CacheControl::default() },
         );
         check(
             &["must-revalidate, proxy-revalidate, must-understand, no-transform, immutable"],
@@ -411,54 +372,19 @@ mod tests {
     fn qualified_forms() {
         let a = HeaderName::from_static("a");
         let b = HeaderName::from_static("b");
-        check(
-            &["no-cache=\"a, B\""],
-            CacheControl {
-                no_cache_fields: vec![a.clone(), b],
-                ..CacheControl::default()
-            },
-        );
-        check(
-            &["private=\"a\""],
-            CacheControl {
-                private_fields: vec![a.clone()],
-                ..CacheControl::default()
-            },
-        );
-        check(
-            &["private=\"\""],
-            CacheControl {
-                private: true,
-                ..CacheControl::default()
-            },
-        );
-        check(
-            &["no-cache=a"],
-            CacheControl {
-                no_cache: true,
-                ..CacheControl::default()
-            },
-        );
+        check(&["no-cache=\"a, B\""], CacheControl { no_cache_fields: vec![a.clone(), b], ..CacheControl::default() });
+        check(&["private=\"a\""], CacheControl { private_fields: vec![a.clone()], ..CacheControl::default() });
+        check(&["private=\"\""], CacheControl { private: true, ..CacheControl::default() });
+        check(&["no-cache=a"], CacheControl { no_cache: true, ..CacheControl::default() });
         check(
             &["no-cache=\"a\", no-cache"],
-            CacheControl {
-                no_cache: true,
-                no_cache_fields: vec![a.clone()],
-                ..CacheControl::default()
-            },
+            CacheControl { no_cache: true, no_cache_fields: vec![a.clone()], ..CacheControl::default() },
         );
         check(
             &["no-cache=\"a, (\""],
-            CacheControl {
-                no_cache: true,
-                no_cache_fields: vec![a],
-                ..CacheControl::default()
-            },
+            CacheControl { no_cache: true, no_cache_fields: vec![a], ..CacheControl::default() },
         );
-        let many = (0..40)
-            .map(|n| format!("f{n}"))
-            .collect::<Vec<_>>()
-            .join(",");
+        let many = (0..40).map(|n| format!("f{n}")).collect::<Vec<_>>().join(",");
         assert!(CacheControl::parse(format!("private=\"{many}\"").as_bytes()).private);
     }
 
@@ -468,11 +394,7 @@ mod tests {
         for (name, value) in fields {
             headers.append(*name, value.parse().unwrap());
         }
-        assert_eq!(
-            RequestDirectives::from_headers(&headers),
-            expected,
-            "{fields:?}"
-        );
+        assert_eq!(RequestDirectives::from_headers(&headers), expected, "{fields:?}");
     }
 
     #[test]
@@ -480,56 +402,26 @@ mod tests {
         let none = RequestDirectives::default();
         check_request(&[], none);
         check_request(&[("pragma", "foo")], none);
-        check_request(
-            &[("pragma", "no-cache")],
-            RequestDirectives {
-                no_cache: true,
-                ..none
-            },
-        );
+        check_request(&[("pragma", "no-cache")], RequestDirectives { no_cache: true, ..none });
         check_request(
             &[("pragma", "no-cache"), ("cache-control", "max-age=5")],
-            RequestDirectives {
-                max_age: Some(5),
-                ..none
-            },
+            RequestDirectives { max_age: Some(5), ..none },
         );
         check_request(&[("cache-control", "nothing-to-see-here")], none);
-        check_request(
-            &[("cache-control", "max-age=x")],
-            RequestDirectives {
-                max_age: Some(0),
-                ..none
-            },
-        );
+        check_request(&[("cache-control", "max-age=x")], RequestDirectives { max_age: Some(0), ..none });
         check_request(
             &[("cache-control", "max-stale")],
-            RequestDirectives {
-                max_stale: Some(DELTA_SECONDS_MAX),
-                ..none
-            },
+            RequestDirectives { max_stale: Some(DELTA_SECONDS_MAX), ..none },
         );
-        check_request(
-            &[("cache-control", "max-stale, max-stale=3")],
-            RequestDirectives {
-                max_stale: Some(3),
-                ..none
-            },
-        );
+        check_request(&[("cache-control", "max-stale, max-stale=3")], RequestDirectives { max_stale: Some(3), ..none });
         check_request(
             &[("cache-control", "min-fresh=3, min-fresh=9")],
-            RequestDirectives {
-                min_fresh: Some(9),
-                ..none
-            },
+            RequestDirectives { min_fresh: Some(9), ..none },
         );
         check_request(
             &[
                 ("cache-control", "no-cache"),
-                (
-                    "cache-control",
-                    "NO-store, no-transform, only-if-cached, stale-if-error=4",
-                ),
+                ("cache-control", "NO-store, no-transform, only-if-cached, stale-if-error=4"),
             ],
             RequestDirectives {
                 no_cache: true,

@@ -69,32 +69,21 @@ pub fn lifetime(
 ) -> Lifetime {
     let stated = stated_lifetime(headers, control, date);
     match (policy.edge_ttl, stated) {
-        (EdgeTtl::Override(seconds), _) | (EdgeTtl::Default(seconds), None) => Lifetime {
-            seconds: seconds.min(DELTA_SECONDS_MAX),
-            basis: LifetimeBasis::Rule,
-        },
+        (EdgeTtl::Override(seconds), _) | (EdgeTtl::Default(seconds), None) => {
+            Lifetime { seconds: seconds.min(DELTA_SECONDS_MAX), basis: LifetimeBasis::Rule }
+        }
         (_, Some(stated)) => stated,
         (EdgeTtl::Respect, None) => heuristic_lifetime(status, headers, control, date, policy),
     }
 }
 
-fn stated_lifetime(
-    headers: &HeaderMap,
-    control: &ResponseControl,
-    date: UnixSeconds,
-) -> Option<Lifetime> {
+fn stated_lifetime(headers: &HeaderMap, control: &ResponseControl, date: UnixSeconds) -> Option<Lifetime> {
     let directives = &control.directives;
     if let Some(seconds) = directives.s_maxage {
-        return Some(Lifetime {
-            seconds,
-            basis: LifetimeBasis::SMaxage,
-        });
+        return Some(Lifetime { seconds, basis: LifetimeBasis::SMaxage });
     }
     if let Some(seconds) = directives.max_age {
-        return Some(Lifetime {
-            seconds,
-            basis: LifetimeBasis::MaxAge,
-        });
+        return Some(Lifetime { seconds, basis: LifetimeBasis::MaxAge });
     }
     if control.source.is_targeted() {
         return None;
@@ -105,10 +94,7 @@ fn stated_lifetime(
     let clear = lines.all(|line| line == first);
     let expires = parse_http_date(first.as_bytes(), date).filter(|_| clear);
     let seconds = expires.map_or(0, |expires| expires.since(date));
-    Some(Lifetime {
-        seconds,
-        basis: LifetimeBasis::Expires,
-    })
+    Some(Lifetime { seconds, basis: LifetimeBasis::Expires })
 }
 
 fn heuristic_lifetime(
@@ -118,34 +104,23 @@ fn heuristic_lifetime(
     date: UnixSeconds,
     policy: &Policy,
 ) -> Lifetime {
-    let none = Lifetime {
-        seconds: 0,
-        basis: LifetimeBasis::None,
-    };
+    let none = Lifetime { seconds: 0, basis: LifetimeBasis::None };
     if !is_heuristically_cacheable(status) && !control.directives.public {
         return none;
     }
-    let modified = headers
-        .get(header::LAST_MODIFIED)
-        .and_then(|value| parse_http_date(value.as_bytes(), date));
+    let modified = headers.get(header::LAST_MODIFIED).and_then(|value| parse_http_date(value.as_bytes(), date));
     let Some(modified) = modified else {
         return none;
     };
     let share = u64::from(date.since(modified)) * u64::from(policy.heuristic_percent) / 100;
     let seconds = share.min(u64::from(policy.heuristic_seconds_max)) as u32;
-    Lifetime {
-        seconds: seconds.min(DELTA_SECONDS_MAX),
-        basis: LifetimeBasis::Heuristic,
-    }
+    Lifetime { seconds: seconds.min(DELTA_SECONDS_MAX), basis: LifetimeBasis::Heuristic }
 }
 
 /// Whether a response with this status may be stored and given heuristic freshness without any directive (RFC 9110
 /// section 15.1).
 pub fn is_heuristically_cacheable(status: StatusCode) -> bool {
-    matches!(
-        status.as_u16(),
-        200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501
-    )
+    matches!(status.as_u16(), 200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 
 /// The `Age` field (RFC 9111 section 5.1): the first member of the first line; anything but digits is ignored. A parameter
@@ -174,9 +149,7 @@ pub fn corrected_initial_age(
 ) -> u32 {
     let apparent_age = response_time.since(date);
     let response_delay = response_time.since(request_time);
-    let corrected_age = age_field(headers)
-        .unwrap_or(0)
-        .saturating_add(response_delay);
+    let corrected_age = age_field(headers).unwrap_or(0).saturating_add(response_delay);
     apparent_age.max(corrected_age).min(DELTA_SECONDS_MAX)
 }
 
@@ -204,13 +177,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_with(
-        policy: &Policy,
-        status: u16,
-        fields: &[(&'static str, String)],
-        seconds: u32,
-        basis: LifetimeBasis,
-    ) {
+    fn check_with(policy: &Policy, status: u16, fields: &[(&'static str, String)], seconds: u32, basis: LifetimeBasis) {
         let headers = headers(fields);
         let control = ResponseControl::from_headers(&headers, &policy.targeted);
         let date = date_value(&headers, NOW);
@@ -224,78 +191,26 @@ mod tests {
         use LifetimeBasis as B;
         let cc = |value: &str| ("cache-control", value.to_owned());
         check(200, &[], 0, B::None);
-        check(
-            200,
-            &[cc("max-age=5, s-maxage=9"), ("expires", at(70))],
-            9,
-            B::SMaxage,
-        );
+        check(200, &[cc("max-age=5, s-maxage=9"), ("expires", at(70))], 9, B::SMaxage);
         check(200, &[cc("max-age=5"), ("expires", at(70))], 5, B::MaxAge);
-        check(
-            200,
-            &[cc("max-age=0, s-maxage=3600"), ("expires", at(-10))],
-            3600,
-            B::SMaxage,
-        );
+        check(200, &[cc("max-age=0, s-maxage=3600"), ("expires", at(-10))], 3600, B::SMaxage);
         check(200, &[("expires", at(70)), ("date", at(0))], 70, B::Expires);
-        check(
-            200,
-            &[
-                cc("max-age=1"),
-                ("cdn-cache-control", "max-age=8".into()),
-                ("expires", at(-9)),
-            ],
-            8,
-            B::MaxAge,
-        );
-        check(
-            200,
-            &[("cdn-cache-control", "public".into()), ("expires", at(70))],
-            0,
-            B::None,
-        );
+        check(200, &[cc("max-age=1"), ("cdn-cache-control", "max-age=8".into()), ("expires", at(-9))], 8, B::MaxAge);
+        check(200, &[("cdn-cache-control", "public".into()), ("expires", at(70))], 0, B::None);
     }
 
     #[test]
     fn expires_against_date() {
         use LifetimeBasis as B;
-        check(
-            200,
-            &[("expires", at(300)), ("date", at(400))],
-            0,
-            B::Expires,
-        );
-        check(
-            200,
-            &[("expires", at(20)), ("date", at(10))],
-            10,
-            B::Expires,
-        );
-        check(
-            200,
-            &[("expires", at(10)), ("date", "foo".into())],
-            10,
-            B::Expires,
-        );
+        check(200, &[("expires", at(300)), ("date", at(400))], 0, B::Expires);
+        check(200, &[("expires", at(20)), ("date", at(10))], 10, B::Expires);
+        check(200, &[("expires", at(10)), ("date", "foo".into())], 10, B::Expires);
         check(200, &[("expires", "0".into())], 0, B::Expires);
+        check(200, &[("expires", at(10)), ("expires", at(10))], 10, B::Expires);
+        check(200, &[("expires", at(10)), ("expires", at(20))], 0, B::Expires);
         check(
             200,
-            &[("expires", at(10)), ("expires", at(10))],
-            10,
-            B::Expires,
-        );
-        check(
-            200,
-            &[("expires", at(10)), ("expires", at(20))],
-            0,
-            B::Expires,
-        );
-        check(
-            200,
-            &[
-                ("expires", "Sun, 21 Nov 2286 04:46:39 GMT".into()),
-                ("date", at(0)),
-            ],
+            &[("expires", "Sun, 21 Nov 2286 04:46:39 GMT".into()), ("date", at(0))],
             DELTA_SECONDS_MAX,
             B::Expires,
         );
@@ -311,18 +226,8 @@ mod tests {
         for status in [201, 202, 302, 403, 500, 502, 503, 504, 599] {
             check(status, std::slice::from_ref(&day), 0, B::None);
         }
-        check(
-            599,
-            &[day.clone(), ("cache-control", "public".into())],
-            8640,
-            B::Heuristic,
-        );
-        check(
-            200,
-            &[("last-modified", at(-86_400 * 365))],
-            86_400,
-            B::Heuristic,
-        );
+        check(599, &[day.clone(), ("cache-control", "public".into())], 8640, B::Heuristic);
+        check(200, &[("last-modified", at(-86_400 * 365))], 86_400, B::Heuristic);
         check(200, &[("last-modified", at(100))], 0, B::Heuristic);
         check(200, &[("last-modified", "yesterday".into())], 0, B::None);
     }
@@ -331,14 +236,8 @@ mod tests {
     fn operators_rule() {
         use LifetimeBasis as B;
         let cc = ("cache-control", "max-age=5".to_owned());
-        let default = Policy {
-            edge_ttl: EdgeTtl::Default(60),
-            ..Policy::neutral()
-        };
-        let over = Policy {
-            edge_ttl: EdgeTtl::Override(60),
-            ..Policy::neutral()
-        };
+        let default = Policy { edge_ttl: EdgeTtl::Default(60), ..Policy::neutral() };
+        let over = Policy { edge_ttl: EdgeTtl::Override(60), ..Policy::neutral() };
         check_with(&default, 200, &[], 60, B::Rule);
         check_with(&default, 200, std::slice::from_ref(&cc), 5, B::MaxAge);
         check_with(&over, 200, &[cc], 60, B::Rule);
@@ -346,10 +245,7 @@ mod tests {
 
     #[track_caller]
     fn check_age(lines: &[&str], expected: Option<u32>) {
-        let lines: Vec<_> = lines
-            .iter()
-            .map(|line| ("age", (*line).to_owned()))
-            .collect();
+        let lines: Vec<_> = lines.iter().map(|line| ("age", (*line).to_owned())).collect();
         assert_eq!(age_field(&headers(&lines)), expected, "{lines:?}");
     }
 
@@ -373,23 +269,11 @@ mod tests {
     fn initial_age() {
         let empty = HeaderMap::new();
         assert_eq!(corrected_initial_age(&empty, NOW, NOW, NOW), 0);
-        assert_eq!(
-            corrected_initial_age(&empty, UnixSeconds(NOW.0 - 50), NOW, NOW),
-            50
-        );
-        assert_eq!(
-            corrected_initial_age(&empty, UnixSeconds(NOW.0 + 50), NOW, NOW),
-            0
-        );
+        assert_eq!(corrected_initial_age(&empty, UnixSeconds(NOW.0 - 50), NOW, NOW), 50);
+        assert_eq!(corrected_initial_age(&empty, UnixSeconds(NOW.0 + 50), NOW, NOW), 0);
         let old = headers(&[("age", "30".into())]);
-        assert_eq!(
-            corrected_initial_age(&old, NOW, UnixSeconds(NOW.0 - 5), NOW),
-            35
-        );
+        assert_eq!(corrected_initial_age(&old, NOW, UnixSeconds(NOW.0 - 5), NOW), 35);
         let ancient = headers(&[("age", "99999999999".into())]);
-        assert_eq!(
-            corrected_initial_age(&ancient, NOW, UnixSeconds(0), NOW),
-            DELTA_SECONDS_MAX
-        );
+        assert_eq!(corrected_initial_age(&ancient, NOW, UnixSeconds(0), NOW), DELTA_SECONDS_MAX);
     }
 }

@@ -1,1 +1,147 @@
-//! Entry points for fuzzing.
+//! Entry points for fuzzing: bytes in, nothing out, never a panic.
+//!
+//! Owns only the way from bytes to arguments. The assertions are properties that hold for every input.
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::method::Method;
+use http::status::StatusCode;
+
+use crate::date::UnixSeconds;
+use crate::policy::Policy;
+use crate::range::RangeOutcome;
+use crate::reuse::{self, OriginFailure, Reuse};
+use crate::storage::{self, StoreRequest};
+use crate::stored::StoredMeta;
+use crate::target::{self, Scheme, Target};
+use crate::validate::{self, Scope};
+use crate::{cache_control, date, forwarding, hop, invalidation, range, targeted};
+
+const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
+
+/// The structured and the lenient parsers of single values.
+pub fn field_value(bytes: &[u8]) {
+    let _ = targeted::parse_targeted(bytes);
+    let _ = cache_control::CacheControl::parse(bytes);
+    let _ = date::parse_http_date(bytes, NOW);
+    let _ = forwarding::forwarded_for(bytes);
+    let _ = forwarding::parse_node(bytes);
+    let _ = range::parse_content_range(bytes);
+    let _ = invalidation::same_origin_target(Scheme::Https, "a.example", "/x?y", bytes);
+}
+
+/// The range parser: whatever is served lies inside the content and is less than all of it, unless it is one range.
+///
+/// # Panics
+/// When that does not hold.
+pub fn range(bytes: &[u8]) {
+    let Ok(specs) = range::parse_range_value(bytes, 16) else {
+        return;
+    };
+    for length in [0, 1, 10, 1 << 40, u64::MAX] {
+        if let RangeOutcome::Partial(ranges) = range::evaluate(&specs, length) {
+            assert!(ranges.iter().all(|range| range.first <= range.last && range.last < length));
+            let total = ranges.iter().fold(0_u64, |sum, range| sum.saturating_add(range.len()));
+            assert!(ranges.len() == 1 || total < length);
+        }
+    }
+}
+
+/// The request target and the host: a canonical form is its own canonical form, and holds nothing that another parser could read
+/// differently.
+///
+/// # Panics
+/// When that does not hold.
+pub fn target(bytes: &[u8]) {
+    for method in [Method::GET, Method::OPTIONS, Method::CONNECT] {
+        match target::parse_target(&method, bytes) {
+            Ok(Target::Origin(path) | Target::Absolute { path, .. }) => check_canonical(&path.path),
+            Ok(Target::Authority(_) | Target::Asterisk) | Err(_) => {}
+        }
+    }
+    if let Ok(host) = target::parse_host(bytes) {
+        let text = host.to_text(Scheme::Https).into_owned();
+        let again = target::parse_host(text.as_bytes()).map(|host| host.to_text(Scheme::Https).into_owned());
+        assert_eq!(again, Ok(text));
+    }
+}
+
+fn check_canonical(path: &str) {
+    let again = target::canonical_path(path.as_bytes()).map(std::borrow::Cow::into_owned);
+    assert_eq!(again.as_deref(), Ok(path));
+    assert!(path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\'));
+    assert!(!path.split('/').any(|segment| segment == "." || segment == ".."));
+}
+
+/// A request and a response, as lines of `name:value`, through storage, reuse, preconditions and freshening.
+///
+/// # Panics
+/// When a response is fresh although it must be validated, or is served stale although that is forbidden.
+pub fn policy(bytes: &[u8]) {
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let first = lines.next().unwrap_or_default();
+    let status = first.first().map_or(200, |byte| 200 + u16::from(*byte));
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    let elapsed = i64::from(first.get(1).copied().unwrap_or(0));
+    let mut request = HeaderMap::new();
+    let mut response = HeaderMap::new();
+    for line in lines.take(64) {
+        let (side, line) = match line {
+            [b'>', line @ ..] => (&mut request, line),
+            line => (&mut response, line),
+        };
+        let Some(colon) = memchr::memchr(b':', line) else {
+            continue;
+        };
+        let (name, value) = line.split_at(colon);
+        let name = HeaderName::from_bytes(name);
+        let value = HeaderValue::from_bytes(value.get(1..).unwrap_or_default());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            side.append(name, value);
+        }
+    }
+    run_policy(&request, status, &response, UnixSeconds(NOW.0.saturating_add(elapsed)));
+}
+
+fn run_policy(request: &HeaderMap, status: StatusCode, response: &HeaderMap, now: UnixSeconds) {
+    for policy in [Policy::neutral(), Policy::edge()] {
+        for method in [Method::GET, Method::POST] {
+            let facts = StoreRequest {
+                method: &method,
+                headers: request,
+                scheme: Scheme::Https,
+                host: "a.example",
+                path_and_query: "/x?y",
+                request_time: NOW,
+            };
+            let Ok(storable) = storage::may_store(&facts, status, response, &policy, NOW) else {
+                continue;
+            };
+            let mut stored = storage::fields_to_store(response, &storable.control.directives, &policy);
+            check_reuse(request, &storable.meta, &policy, now);
+            let _ = validate::evaluate(&method, request, &storable.meta, Scope::Origin);
+            let _ = validate::if_range_holds(request, &storable.meta);
+            if validate::selects_stored(response, &storable.meta) {
+                validate::freshen(&mut stored, response, &storable.control.directives);
+            }
+            let mut conditional = request.clone();
+            hop::remove_hop_by_hop(&mut conditional);
+            reuse::make_conditional(&mut conditional, &storable.meta);
+            let values = storable.meta.vary.select(request, response);
+            assert!(storable.meta.vary.matches(&values, request, policy.vary));
+        }
+    }
+}
+
+fn check_reuse(request: &HeaderMap, meta: &StoredMeta, policy: &Policy, now: UnixSeconds) {
+    let reuse = reuse::decide(request, meta, policy, now);
+    let stale_use = matches!(reuse, Reuse::Stale { .. } | Reuse::StaleWhileRevalidate { .. });
+    assert!(!(stale_use && meta.forbids_stale()));
+    assert!(!(matches!(reuse, Reuse::Fresh { .. }) && (meta.no_cache || !meta.is_fresh(now))));
+    let failure = OriginFailure::Unreachable;
+    let on_error = reuse::may_serve_stale_on_error(request, meta, failure, policy, now);
+    assert!(!(on_error.is_ok() && meta.forbids_stale()));
+}
+
+#[cfg(test)]
+#[path = "fuzz_tests.rs"]
+mod tests;

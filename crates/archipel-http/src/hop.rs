@@ -17,8 +17,7 @@ pub const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// `Proxy-Connection`
 pub const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 /// `Proxy-Authentication-Info`
-pub const PROXY_AUTHENTICATION_INFO: HeaderName =
-    HeaderName::from_static("proxy-authentication-info");
+pub const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
 /// `HTTP2-Settings`, of the abandoned upgrade to HTTP/2
 pub const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
@@ -86,10 +85,7 @@ const PROTECTED_PREFIXES: [&str; 4] = ["x-forwarded-", "archipel-", "cf-", "acce
 /// Whether `Connection` may not take this field out.
 pub fn is_protected(name: &HeaderName) -> bool {
     let name = name.as_str();
-    PROTECTED.binary_search(&name).is_ok()
-        || PROTECTED_PREFIXES
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
+    PROTECTED.binary_search(&name).is_ok() || PROTECTED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Takes the hop-by-hop fields out of a message: the known ones and those that `Connection` names, protected ones excepted.
@@ -177,19 +173,8 @@ mod tests {
 
     #[test]
     fn removes_known_and_listed_fields() {
-        check(
-            &[("connection", "a, b"), ("a", "1"), ("b", "2"), ("c", "3")],
-            &[("c", "3")],
-        );
-        check(
-            &[
-                ("connection", "a"),
-                ("connection", "B"),
-                ("a", "1"),
-                ("b", "2"),
-            ],
-            &[],
-        );
+        check(&[("connection", "a, b"), ("a", "1"), ("b", "2"), ("c", "3")], &[("c", "3")]);
+        check(&[("connection", "a"), ("connection", "B"), ("a", "1"), ("b", "2")], &[]);
         check(
             &[
                 ("connection", "close"),
@@ -221,41 +206,20 @@ mod tests {
             ("host", "a.example"),
         ];
         let mut with_connection = fields.to_vec();
-        let all =
-            "X-Forwarded-For, Authorization, cookie, Cache-Control, archipel-zone, host, close";
+        let all = "X-Forwarded-For, Authorization, cookie, Cache-Control, archipel-zone, host, close";
         with_connection.push(("connection", all));
         check(&with_connection, &fields);
     }
 
     #[test]
     fn upgrades() {
-        let asked = headers(&[
-            ("connection", "keep-alive, Upgrade"),
-            ("upgrade", "WebSocket"),
-        ]);
+        let asked = headers(&[("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")]);
         assert!(is_websocket_upgrade(&asked));
-        assert!(is_upgrade_accepted(
-            b"websocket",
-            StatusCode::SWITCHING_PROTOCOLS,
-            &asked
-        ));
+        assert!(is_upgrade_accepted(b"websocket", StatusCode::SWITCHING_PROTOCOLS, &asked));
         assert!(!is_upgrade_accepted(b"websocket", StatusCode::OK, &asked));
-        assert!(!is_upgrade_accepted(
-            b"h2c",
-            StatusCode::SWITCHING_PROTOCOLS,
-            &asked
-        ));
-        assert_eq!(
-            upgrade_protocol(&headers(&[("upgrade", "websocket")])),
-            None
-        );
-        assert_eq!(
-            upgrade_protocol(&headers(&[("connection", "upgrade"), ("upgrade", "a, b")])),
-            None
-        );
-        assert_eq!(
-            upgrade_protocol(&headers(&[("connection", "upgrade")])),
-            None
-        );
+        assert!(!is_upgrade_accepted(b"h2c", StatusCode::SWITCHING_PROTOCOLS, &asked));
+        assert_eq!(upgrade_protocol(&headers(&[("upgrade", "websocket")])), None);
+        assert_eq!(upgrade_protocol(&headers(&[("connection", "upgrade"), ("upgrade", "a, b")])), None);
+        assert_eq!(upgrade_protocol(&headers(&[("connection", "upgrade")])), None);
     }
 }

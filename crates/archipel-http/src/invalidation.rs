@@ -13,10 +13,7 @@ use crate::target::{self, Scheme, Target};
 
 /// Whether the method is safe (RFC 9110 section 9.2.1). Unknown methods are not.
 pub fn is_safe(method: &Method) -> bool {
-    matches!(
-        *method,
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE
-    )
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
 }
 
 /// Whether the reply to a request makes stored responses invalid: an unsafe method and a status 2xx or 3xx.
@@ -32,23 +29,16 @@ pub fn also_invalidated(
     path_and_query: &str,
     reply: &HeaderMap,
 ) -> impl Iterator<Item = String> {
-    [header::LOCATION, header::CONTENT_LOCATION]
-        .into_iter()
-        .filter_map(move |name| {
-            let reference = reply.get(name)?.as_bytes();
-            let target = same_origin_target(scheme, host, path_and_query, reference)?;
-            (target != path_and_query).then_some(target)
-        })
+    [header::LOCATION, header::CONTENT_LOCATION].into_iter().filter_map(move |name| {
+        let reference = reply.get(name)?.as_bytes();
+        let target = same_origin_target(scheme, host, path_and_query, reference)?;
+        (target != path_and_query).then_some(target)
+    })
 }
 
 /// Resolves a URI reference against a target (RFC 3986 section 5.2) and returns its canonical path and query, where scheme and
 /// host are the target's own. `host` is canonical, without the default port; a fragment is dropped.
-pub fn same_origin_target(
-    scheme: Scheme,
-    host: &str,
-    path_and_query: &str,
-    reference: &[u8],
-) -> Option<String> {
+pub fn same_origin_target(scheme: Scheme, host: &str, path_and_query: &str, reference: &[u8]) -> Option<String> {
     let end = memchr::memchr(b'#', reference).unwrap_or(reference.len());
     let reference = reference.get(..end)?;
     if has_scheme(reference) {
@@ -67,9 +57,7 @@ pub fn same_origin_target(
     } else if text.starts_with('?') {
         Cow::Owned(format!("{base_path}{text}"))
     } else {
-        let directory = base_path
-            .rfind('/')
-            .map_or("/", |slash| base_path.get(..=slash).unwrap_or("/"));
+        let directory = base_path.rfind('/').map_or("/", |slash| base_path.get(..=slash).unwrap_or("/"));
         Cow::Owned(format!("{directory}{text}"))
     };
     let parsed = target::parse_path_and_query(resolved.as_bytes()).ok()?;
@@ -78,19 +66,13 @@ pub fn same_origin_target(
 
 /// Whether a reference begins with a scheme (RFC 3986 section 4.2): a colon before any slash, query or fragment.
 fn has_scheme(reference: &[u8]) -> bool {
-    let end = reference
-        .iter()
-        .position(|byte| matches!(byte, b':' | b'/' | b'?'));
+    let end = reference.iter().position(|byte| matches!(byte, b':' | b'/' | b'?'));
     end.is_some_and(|end| end > 0 && reference.get(end) == Some(&b':'))
 }
 
 fn absolute_target(scheme: Scheme, host: &str, reference: &[u8]) -> Option<String> {
     match target::parse_target(&Method::GET, reference).ok()? {
-        Target::Absolute {
-            scheme: found,
-            host: authority,
-            path,
-        } if found == scheme => {
+        Target::Absolute { scheme: found, host: authority, path } if found == scheme => {
             (authority.to_text(scheme) == host).then(|| path.to_text().into_owned())
         }
         _ => None,
@@ -103,8 +85,7 @@ mod tests {
 
     #[track_caller]
     fn check(reference: &str, expected: Option<&str>) {
-        let found =
-            same_origin_target(Scheme::Https, "a.example", "/x/y?z=1", reference.as_bytes());
+        let found = same_origin_target(Scheme::Https, "a.example", "/x/y?z=1", reference.as_bytes());
         assert_eq!(found.as_deref(), expected, "{reference}");
     }
 
@@ -133,20 +114,11 @@ mod tests {
     #[test]
     fn which_replies_invalidate() {
         let other = Method::from_bytes(b"M-SEARCH").unwrap();
-        for method in [
-            Method::POST,
-            Method::PUT,
-            Method::DELETE,
-            Method::PATCH,
-            other,
-        ] {
+        for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, other] {
             assert!(invalidates(&method, StatusCode::OK), "{method}");
             assert!(invalidates(&method, StatusCode::SEE_OTHER), "{method}");
             assert!(!invalidates(&method, StatusCode::NOT_FOUND), "{method}");
-            assert!(
-                !invalidates(&method, StatusCode::INTERNAL_SERVER_ERROR),
-                "{method}"
-            );
+            assert!(!invalidates(&method, StatusCode::INTERNAL_SERVER_ERROR), "{method}");
         }
         for method in [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE] {
             assert!(!invalidates(&method, StatusCode::OK), "{method}");

@@ -17,7 +17,7 @@ pub struct CacheKey<'a> {
     pub scheme: Scheme,
     /// The canonical host, with a port that is not the scheme's default.
     pub host: &'a str,
-    /// The canonical path, with `?` and the query as received where there is one.
+    /// The canonical path, which begins with `/`, with `?` and the query as received where there is one.
     pub path_and_query: &'a str,
     /// What the zone adds to the key (header, cookie, device class); empty where it adds nothing.
     pub extra: &'a str,
@@ -43,14 +43,7 @@ impl CacheKey<'_> {
         let bytes = self.host.len() + self.path_and_query.len() + self.extra.len() + 24;
         let mut text = String::with_capacity(bytes);
         // Writing to a String cannot fail.
-        let _ = write!(
-            text,
-            "{} {}://{}{}",
-            self.zone,
-            self.scheme.as_str(),
-            self.host,
-            self.path_and_query
-        );
+        let _ = write!(text, "{} {}://{}{}", self.zone, self.scheme.as_str(), self.host, self.path_and_query);
         if !self.extra.is_empty() {
             text.push(' ');
             text.push_str(self.extra);
@@ -62,14 +55,12 @@ impl CacheKey<'_> {
     pub fn matches_text(&self, text: &str) -> bool {
         let mut rest = text.as_bytes();
         let mut digits = [0_u8; 10];
-        let mut parts_match =
-            eat(&mut rest, decimal(self.zone, &mut digits)) && eat(&mut rest, b" ");
+        let mut parts_match = eat(&mut rest, decimal(self.zone, &mut digits)) && eat(&mut rest, b" ");
         for part in [self.scheme.as_str(), "://", self.host, self.path_and_query] {
             parts_match = parts_match && eat(&mut rest, part.as_bytes());
         }
         if !self.extra.is_empty() {
-            parts_match =
-                parts_match && eat(&mut rest, b" ") && eat(&mut rest, self.extra.as_bytes());
+            parts_match = parts_match && eat(&mut rest, b" ") && eat(&mut rest, self.extra.as_bytes());
         }
         parts_match && rest.is_empty()
     }
@@ -103,49 +94,21 @@ mod tests {
     use super::*;
 
     const SEED: (u64, u64) = (1, 2);
-    const KEY: CacheKey<'_> = CacheKey {
-        zone: 7,
-        scheme: Scheme::Https,
-        host: "a.example",
-        path_and_query: "/b?c=1",
-        extra: "",
-    };
+    const KEY: CacheKey<'_> =
+        CacheKey { zone: 7, scheme: Scheme::Https, host: "a.example", path_and_query: "/b?c=1", extra: "" };
 
     #[test]
     fn text_and_comparison() {
         let others = [
             CacheKey { zone: 70, ..KEY },
             CacheKey { zone: 0, ..KEY },
-            CacheKey {
-                zone: u32::MAX,
-                ..KEY
-            },
-            CacheKey {
-                scheme: Scheme::Http,
-                ..KEY
-            },
-            CacheKey {
-                host: "a.exampl",
-                path_and_query: "e/b?c=1",
-                ..KEY
-            },
-            CacheKey {
-                host: "b.example",
-                ..KEY
-            },
-            CacheKey {
-                path_and_query: "/b?c=2",
-                ..KEY
-            },
-            CacheKey {
-                path_and_query: "/b?c=",
-                extra: "1",
-                ..KEY
-            },
-            CacheKey {
-                extra: "mobile",
-                ..KEY
-            },
+            CacheKey { zone: u32::MAX, ..KEY },
+            CacheKey { scheme: Scheme::Http, ..KEY },
+            CacheKey { host: "a.example:81", ..KEY },
+            CacheKey { host: "b.example", ..KEY },
+            CacheKey { path_and_query: "/b?c=2", ..KEY },
+            CacheKey { path_and_query: "/b?c=", extra: "1", ..KEY },
+            CacheKey { extra: "mobile", ..KEY },
         ];
         assert_eq!(&*KEY.text(), "7 https://a.example/b?c=1");
         assert!(KEY.matches_text(&KEY.text()));

@@ -26,6 +26,7 @@ pub mod reuse;
 mod siphash;
 pub mod storage;
 pub mod stored;
+mod structured;
 pub mod surrogate;
 pub mod target;
 pub mod targeted;

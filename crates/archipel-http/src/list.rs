@@ -12,14 +12,8 @@ pub fn members(value: &[u8]) -> Members<'_> {
 }
 
 /// The members of all lines of a field, in order.
-pub fn field_members<'a>(
-    headers: &'a HeaderMap,
-    name: impl AsHeaderName,
-) -> impl Iterator<Item = &'a [u8]> {
-    headers
-        .get_all(name)
-        .into_iter()
-        .flat_map(|value| members(value.as_bytes()))
+pub fn field_members(headers: &HeaderMap, name: impl AsHeaderName) -> impl Iterator<Item = &[u8]> {
+    headers.get_all(name).into_iter().flat_map(|value| members(value.as_bytes()))
 }
 
 /// Whether any line of the field has `token` as a member, in any case.
@@ -90,20 +84,7 @@ pub fn trim(mut value: &[u8]) -> &[u8] {
 pub const fn is_token_byte(byte: u8) -> bool {
     matches!(
         byte,
-        b'!' | b'#'
-            | b'$'
-            | b'%'
-            | b'&'
-            | b'\''
-            | b'*'
-            | b'+'
-            | b'-'
-            | b'.'
-            | b'^'
-            | b'_'
-            | b'`'
-            | b'|'
-            | b'~'
+        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
     ) || byte.is_ascii_alphanumeric()
 }
 
@@ -118,9 +99,7 @@ mod tests {
 
     #[track_caller]
     fn check(value: &str, expected: &[&str]) {
-        let found: Vec<_> = members(value.as_bytes())
-            .map(String::from_utf8_lossy)
-            .collect();
+        let found: Vec<_> = members(value.as_bytes()).map(String::from_utf8_lossy).collect();
         assert_eq!(found, expected, "{value}");
     }
 

@@ -87,11 +87,7 @@ impl Policy {
     pub fn neutral() -> Policy {
         Policy {
             honour_request_directives: true,
-            targeted: TargetedFields {
-                archipel: true,
-                cdn: true,
-                surrogate: true,
-            },
+            targeted: TargetedFields { archipel: true, cdn: true, surrogate: true },
             set_cookie: SetCookie::Store,
             store_post: true,
             edge_ttl: EdgeTtl::Respect,
@@ -102,9 +98,7 @@ impl Policy {
             stale_while_revalidate_default_seconds: None,
             stale_directives_override_s_maxage: false,
             object_bytes_max: u64::MAX,
-            vary: VaryRules {
-                select_language: true,
-            },
+            vary: VaryRules { select_language: true },
             ranges_max: 16,
         }
     }

@@ -124,11 +124,7 @@ pub enum RangeOutcome {
 }
 
 /// Parses the `Range` of a request. `ranges_max` is how many ranges one request may ask for.
-pub fn parse_range(
-    method: &Method,
-    headers: &HeaderMap,
-    ranges_max: usize,
-) -> Result<RangeSpecs, RangeIgnored> {
+pub fn parse_range(method: &Method, headers: &HeaderMap, ranges_max: usize) -> Result<RangeSpecs, RangeIgnored> {
     if *method != Method::GET {
         return Err(RangeIgnored::None);
     }
@@ -157,11 +153,7 @@ pub fn parse_range_value(value: &[u8], ranges_max: usize) -> Result<RangeSpecs, 
         }
         specs.push(range_spec(member).ok_or(RangeIgnored::Malformed)?);
     }
-    if specs.is_empty() {
-        Err(RangeIgnored::Malformed)
-    } else {
-        Ok(specs)
-    }
+    if specs.is_empty() { Err(RangeIgnored::Malformed) } else { Ok(specs) }
 }
 
 fn range_spec(member: &[u8]) -> Option<RangeSpec> {
@@ -169,16 +161,10 @@ fn range_spec(member: &[u8]) -> Option<RangeSpec> {
     let (first, last) = member.split_at(dash);
     let last = last.get(1..)?;
     if first.is_empty() {
-        return Some(RangeSpec::Suffix {
-            count: position(last)?,
-        });
+        return Some(RangeSpec::Suffix { count: position(last)? });
     }
     let first = position(first)?;
-    let last = if last.is_empty() {
-        None
-    } else {
-        Some(position(last)?)
-    };
+    let last = if last.is_empty() { None } else { Some(position(last)?) };
     match last {
         Some(last) if last < first => None,
         _ => Some(RangeSpec::From { first, last }),
@@ -190,10 +176,7 @@ fn position(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let add = |sum: u64, digit: &u8| {
-        sum.saturating_mul(10)
-            .saturating_add(u64::from(digit - b'0'))
-    };
+    let add = |sum: u64, digit: &u8| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
     Some(digits.iter().fold(0, add))
 }
 
@@ -203,15 +186,9 @@ impl RangeSpec {
         let end = length.checked_sub(1)?;
         match self {
             RangeSpec::Suffix { count: 0 } => None,
-            RangeSpec::Suffix { count } => Some(ByteRange {
-                first: length.saturating_sub(count),
-                last: end,
-            }),
+            RangeSpec::Suffix { count } => Some(ByteRange { first: length.saturating_sub(count), last: end }),
             RangeSpec::From { first, .. } if first > end => None,
-            RangeSpec::From { first, last } => Some(ByteRange {
-                first,
-                last: last.unwrap_or(end).min(end),
-            }),
+            RangeSpec::From { first, last } => Some(ByteRange { first, last: last.unwrap_or(end).min(end) }),
         }
     }
 }
@@ -220,22 +197,15 @@ impl RangeSpec {
 ///
 /// Ranges that overlap, or that together exceed the whole, are an attack or a mistake: the whole is served instead.
 pub fn evaluate(specs: &[RangeSpec], length: u64) -> RangeOutcome {
-    let ranges: SmallVec<[ByteRange; 2]> = specs
-        .iter()
-        .filter_map(|spec| spec.resolve(length))
-        .collect();
+    let ranges: SmallVec<[ByteRange; 2]> = specs.iter().filter_map(|spec| spec.resolve(length)).collect();
     match ranges.as_slice() {
         [] => RangeOutcome::Unsatisfiable,
         [_] => RangeOutcome::Partial(ranges),
         several => {
             let mut sorted: SmallVec<[ByteRange; 8]> = several.into();
             sorted.sort_unstable_by_key(|range| range.first);
-            let overlapping = sorted
-                .windows(2)
-                .any(|pair| matches!(pair, [a, b] if b.first <= a.last));
-            let total = several
-                .iter()
-                .fold(0_u64, |sum, range| sum.saturating_add(range.len()));
+            let overlapping = sorted.windows(2).any(|pair| matches!(pair, [a, b] if b.first <= a.last));
+            let total = several.iter().fold(0_u64, |sum, range| sum.saturating_add(range.len()));
             if overlapping {
                 RangeOutcome::Full(RangeIgnored::Absurd)
             } else if total >= length {
@@ -279,27 +249,17 @@ pub fn parse_content_range(value: &[u8]) -> Option<ContentRange> {
         digits => Some(position(digits)?),
     };
     if range == b"*" {
-        return Some(ContentRange::Unsatisfied {
-            complete: complete?,
-        });
+        return Some(ContentRange::Unsatisfied { complete: complete? });
     }
     let dash = memchr::memchr(b'-', range)?;
     let (first, last) = range.split_at(dash);
-    let range = ByteRange {
-        first: position(first)?,
-        last: position(last.get(1..)?)?,
-    };
+    let range = ByteRange { first: position(first)?, last: position(last.get(1..)?)? };
     let valid = range.first <= range.last && complete.is_none_or(|complete| range.last < complete);
     valid.then_some(ContentRange::Bytes { range, complete })
 }
 
 /// The head of one part of a `multipart/byteranges` content (RFC 9110 section 14.6), CRLF before and after included.
-pub fn part_head(
-    boundary: &str,
-    content_type: Option<&HeaderValue>,
-    range: ByteRange,
-    complete: u64,
-) -> Vec<u8> {
+pub fn part_head(boundary: &str, content_type: Option<&HeaderValue>, range: ByteRange, complete: u64) -> Vec<u8> {
     let mut head = Vec::with_capacity(128);
     head.extend_from_slice(b"\r\n--");
     head.extend_from_slice(boundary.as_bytes());
@@ -331,15 +291,8 @@ mod tests {
 
     #[track_caller]
     fn check(value: &str, expected: &[(u64, u64)]) {
-        let ranges = expected.iter().map(|(first, last)| ByteRange {
-            first: *first,
-            last: *last,
-        });
-        assert_eq!(
-            outcome(value, 10),
-            RangeOutcome::Partial(ranges.collect()),
-            "{value}"
-        );
+        let ranges = expected.iter().map(|(first, last)| ByteRange { first: *first, last: *last });
+        assert_eq!(outcome(value, 10), RangeOutcome::Partial(ranges.collect()), "{value}");
     }
 
     #[track_caller]
@@ -387,29 +340,18 @@ mod tests {
     #[test]
     fn the_field() {
         let mut headers = HeaderMap::new();
-        assert_eq!(
-            parse_range(&Method::GET, &headers, 4),
-            Err(RangeIgnored::None)
-        );
+        assert_eq!(parse_range(&Method::GET, &headers, 4), Err(RangeIgnored::None));
         headers.append("range", "bytes=0-1".parse().unwrap());
         assert!(parse_range(&Method::GET, &headers, 4).is_ok());
-        assert_eq!(
-            parse_range(&Method::HEAD, &headers, 4),
-            Err(RangeIgnored::None)
-        );
+        assert_eq!(parse_range(&Method::HEAD, &headers, 4), Err(RangeIgnored::None));
         headers.append("range", "bytes=3-4".parse().unwrap());
-        assert_eq!(
-            parse_range(&Method::GET, &headers, 4),
-            Err(RangeIgnored::Malformed)
-        );
+        assert_eq!(parse_range(&Method::GET, &headers, 4), Err(RangeIgnored::Malformed));
     }
 
     #[track_caller]
     fn check_content_range(value: &str, expected: Option<(u64, u64, Option<u64>)>) {
-        let expected = expected.map(|(first, last, complete)| ContentRange::Bytes {
-            range: ByteRange { first, last },
-            complete,
-        });
+        let expected =
+            expected.map(|(first, last, complete)| ContentRange::Bytes { range: ByteRange { first, last }, complete });
         assert_eq!(parse_content_range(value.as_bytes()), expected, "{value}");
     }
 
@@ -423,37 +365,19 @@ mod tests {
         check_content_range("bytes */*", None);
         check_content_range("items 4-9/10", None);
         check_content_range("bytes=4-9/10", None);
-        assert_eq!(
-            parse_content_range(b"bytes */10"),
-            Some(ContentRange::Unsatisfied { complete: 10 })
-        );
+        assert_eq!(parse_content_range(b"bytes */10"), Some(ContentRange::Unsatisfied { complete: 10 }));
         let range = ByteRange { first: 4, last: 9 };
         assert_eq!(range.content_range(Some(10)), "bytes 4-9/10");
         assert_eq!(range.content_range(None), "bytes 4-9/*");
         assert_eq!(unsatisfied_content_range(10), "bytes */10");
         assert_eq!(range.len(), 6);
-        assert_eq!(
-            ByteRange {
-                first: 0,
-                last: u64::MAX
-            }
-            .len(),
-            u64::MAX
-        );
+        assert_eq!(ByteRange { first: 0, last: u64::MAX }.len(), u64::MAX);
     }
 
     #[test]
     fn multipart() {
-        let head = part_head(
-            "B",
-            Some(&HeaderValue::from_static("a/b")),
-            ByteRange { first: 0, last: 1 },
-            10,
-        );
-        assert_eq!(
-            head,
-            b"\r\n--B\r\nContent-Type: a/b\r\nContent-Range: bytes 0-1/10\r\n\r\n"
-        );
+        let head = part_head("B", Some(&HeaderValue::from_static("a/b")), ByteRange { first: 0, last: 1 }, 10);
+        assert_eq!(head, b"\r\n--B\r\nContent-Type: a/b\r\nContent-Range: bytes 0-1/10\r\n\r\n");
         assert_eq!(part_tail("B"), b"\r\n--B--\r\n");
     }
 }

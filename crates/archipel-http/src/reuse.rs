@@ -237,12 +237,7 @@ pub fn may_serve_stale_on_error(
         OriginFailure::Unreachable => policy.stale_if_unreachable_seconds,
         OriginFailure::Status(_) => None,
     };
-    let permitted = meta
-        .stale_if_error
-        .into_iter()
-        .chain(request.stale_if_error)
-        .chain(unreachable)
-        .max();
+    let permitted = meta.stale_if_error.into_iter().chain(request.stale_if_error).chain(unreachable).max();
     let permitted = permitted.ok_or(StaleRefused::NotPermitted)?;
     let age = meta.current_age(now);
     if age.saturating_sub(meta.lifetime.seconds) > permitted {

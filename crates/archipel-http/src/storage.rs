@@ -120,20 +120,12 @@ pub fn may_store(
 ) -> Result<Storable, NotStored> {
     check_status(status)?;
     check_method(request, headers, policy)?;
-    if policy.honour_request_directives && RequestDirectives::from_headers(request.headers).no_store
-    {
+    if policy.honour_request_directives && RequestDirectives::from_headers(request.headers).no_store {
         return Err(NotStored::RequestNoStore);
     }
     let control = ResponseControl::from_headers(headers, &policy.targeted);
     check_directives(request, status, headers, &control.directives, policy)?;
-    let meta = StoredMeta::with_control(
-        status,
-        headers,
-        &control,
-        policy,
-        request.request_time,
-        response_time,
-    );
+    let meta = StoredMeta::with_control(status, headers, &control, policy, request.request_time, response_time);
     if meta.vary == VarySpec::Any {
         return Err(NotStored::VaryAny);
     }
@@ -155,11 +147,7 @@ fn check_status(status: StatusCode) -> Result<(), NotStored> {
     }
 }
 
-fn check_method(
-    request: &StoreRequest<'_>,
-    headers: &HeaderMap,
-    policy: &Policy,
-) -> Result<(), NotStored> {
+fn check_method(request: &StoreRequest<'_>, headers: &HeaderMap, policy: &Policy) -> Result<(), NotStored> {
     if *request.method == Method::GET {
         return Ok(());
     }
@@ -171,12 +159,8 @@ fn check_method(
     let (Some(location), None) = (locations.next(), locations.next()) else {
         return Err(NotStored::PostNotGet);
     };
-    let resolved = invalidation::same_origin_target(
-        request.scheme,
-        request.host,
-        request.path_and_query,
-        location.as_bytes(),
-    );
+    let resolved =
+        invalidation::same_origin_target(request.scheme, request.host, request.path_and_query, location.as_bytes());
     match resolved {
         Some(target) if target == request.path_and_query => Ok(()),
         _ => Err(NotStored::PostNotGet),
@@ -227,14 +211,10 @@ fn check_freshness(
     if !storable {
         return Err(NotStored::NoExplicitFreshness);
     }
-    let may_be_served_stale = !meta.forbids_stale()
-        && (meta.stale_while_revalidate > 0 || meta.stale_if_error.is_some_and(|s| s > 0));
+    let may_be_served_stale =
+        !meta.forbids_stale() && (meta.stale_while_revalidate > 0 || meta.stale_if_error.is_some_and(|s| s > 0));
     let ever_fresh = !meta.no_cache && meta.lifetime.seconds > meta.corrected_initial_age;
-    if ever_fresh || may_be_served_stale || meta.has_validator() {
-        Ok(())
-    } else {
-        Err(NotStored::Useless)
-    }
+    if ever_fresh || may_be_served_stale || meta.has_validator() { Ok(()) } else { Err(NotStored::Useless) }
 }
 
 /// Whether this cache knows what the status means for caching, as `must-understand` asks (RFC 9111 section 5.2.2.3).
@@ -271,11 +251,7 @@ pub fn is_understood(status: StatusCode) -> bool {
 pub fn content_length(headers: &HeaderMap) -> Option<u64> {
     let value = headers.get(header::CONTENT_LENGTH)?.as_bytes();
     let digits = !value.is_empty() && value.len() <= 19 && value.iter().all(u8::is_ascii_digit);
-    digits.then(|| {
-        value
-            .iter()
-            .fold(0, |sum, byte| sum * 10 + u64::from(byte - b'0'))
-    })
+    digits.then(|| value.iter().fold(0, |sum, byte| sum * 10 + u64::from(byte - b'0')))
 }
 
 /// Takes out of a response what is not stored (RFC 9111 section 3.1): hop-by-hop fields, those that a qualified `no-cache` or
@@ -284,11 +260,7 @@ pub fn retain_storable_fields(headers: &mut HeaderMap, control: &CacheControl, p
     hop::remove_hop_by_hop(headers);
     headers.remove(header::TE);
     headers.remove(header::AGE);
-    for name in control
-        .no_cache_fields
-        .iter()
-        .chain(&control.private_fields)
-    {
+    for name in control.no_cache_fields.iter().chain(&control.private_fields) {
         headers.remove(name);
     }
     if policy.set_cookie == SetCookie::Strip {

@@ -60,14 +60,7 @@ impl StoredMeta {
         response_time: UnixSeconds,
     ) -> StoredMeta {
         let control = ResponseControl::from_headers(headers, &policy.targeted);
-        StoredMeta::with_control(
-            status,
-            headers,
-            &control,
-            policy,
-            request_time,
-            response_time,
-        )
+        StoredMeta::with_control(status, headers, &control, policy, request_time, response_time)
     }
 
     pub(crate) fn with_control(
@@ -80,39 +73,28 @@ impl StoredMeta {
     ) -> StoredMeta {
         let date = freshness::date_value(headers, response_time);
         let directives = &control.directives;
-        let states_stale =
-            directives.stale_while_revalidate.is_some() || directives.stale_if_error.is_some();
-        let s_maxage_binds = directives.s_maxage.is_some()
-            && !(policy.stale_directives_override_s_maxage && states_stale);
+        let states_stale = directives.stale_while_revalidate.is_some() || directives.stale_if_error.is_some();
+        let s_maxage_binds =
+            directives.s_maxage.is_some() && !(policy.stale_directives_override_s_maxage && states_stale);
         let last_modified = headers.get(header::LAST_MODIFIED);
         StoredMeta {
             status,
             response_time,
-            corrected_initial_age: freshness::corrected_initial_age(
-                headers,
-                date,
-                request_time,
-                response_time,
-            ),
+            corrected_initial_age: freshness::corrected_initial_age(headers, date, request_time, response_time),
             lifetime: freshness::lifetime(status, headers, control, date, policy),
             date,
             etag: headers.get(header::ETAG).cloned(),
             last_modified: last_modified.cloned(),
-            last_modified_time: last_modified
-                .and_then(|value| parse_http_date(value.as_bytes(), response_time)),
+            last_modified_time: last_modified.and_then(|value| parse_http_date(value.as_bytes(), response_time)),
             no_cache: directives.no_cache,
-            must_revalidate: directives.must_revalidate
-                || directives.proxy_revalidate
-                || s_maxage_binds,
+            must_revalidate: directives.must_revalidate || directives.proxy_revalidate || s_maxage_binds,
             immutable: directives.immutable,
             no_transform: directives.no_transform,
             stale_while_revalidate: directives
                 .stale_while_revalidate
                 .or(policy.stale_while_revalidate_default_seconds)
                 .unwrap_or(0),
-            stale_if_error: directives
-                .stale_if_error
-                .or(policy.stale_if_error_default_seconds),
+            stale_if_error: directives.stale_if_error.or(policy.stale_if_error_default_seconds),
             vary: VarySpec::from_headers(headers),
             source: control.source,
         }
@@ -121,9 +103,7 @@ impl StoredMeta {
     /// The current age in seconds (RFC 9111 section 4.2.3): the value of the `Age` field of a reply made from this response.
     pub fn current_age(&self, now: UnixSeconds) -> u32 {
         let resident = now.since(self.response_time);
-        self.corrected_initial_age
-            .saturating_add(resident)
-            .min(DELTA_SECONDS_MAX)
+        self.corrected_initial_age.saturating_add(resident).min(DELTA_SECONDS_MAX)
     }
 
     /// Whether the response is fresh (RFC 9111 section 4.2).
@@ -154,13 +134,8 @@ impl StoredMeta {
     /// The time from which no directive lets this response be served without the origin's consent, errors included. Behind it a
     /// response without validator is of no use to anyone but a disconnected cache.
     pub fn useful_until(&self) -> UnixSeconds {
-        let stale = self
-            .stale_while_revalidate
-            .max(self.stale_if_error.unwrap_or(0));
-        let fresh = self
-            .lifetime
-            .seconds
-            .saturating_sub(self.corrected_initial_age);
+        let stale = self.stale_while_revalidate.max(self.stale_if_error.unwrap_or(0));
+        let fresh = self.lifetime.seconds.saturating_sub(self.corrected_initial_age);
         let allowed = if self.forbids_stale() { 0 } else { stale };
         self.response_time.plus(fresh).plus(allowed)
     }

@@ -27,9 +27,7 @@ pub fn from_headers(headers: &HeaderMap) -> Option<CacheControl> {
         let directive = parts.next().unwrap_or_default();
         match parts.next() {
             None => apply(&mut general, directive),
-            Some(token) if token.eq_ignore_ascii_case(DEVICE_TOKEN) => {
-                apply(&mut targeted, directive)
-            }
+            Some(token) if token.eq_ignore_ascii_case(DEVICE_TOKEN) => apply(&mut targeted, directive),
             Some(_) => {}
         }
     }
@@ -37,20 +35,14 @@ pub fn from_headers(headers: &HeaderMap) -> Option<CacheControl> {
 }
 
 fn apply(slot: &mut Option<CacheControl>, directive: &[u8]) {
-    let split = directive
-        .iter()
-        .position(|byte| *byte == b'=')
-        .unwrap_or(directive.len());
+    let split = directive.iter().position(|byte| *byte == b'=').unwrap_or(directive.len());
     let (name, value) = directive.split_at(split);
     let value = value.get(1..).unwrap_or_default();
     if name.eq_ignore_ascii_case(b"no-store") || name.eq_ignore_ascii_case(b"no-store-remote") {
         slot.get_or_insert_default().no_store = true;
     } else if name.eq_ignore_ascii_case(b"max-age") {
         let control = slot.get_or_insert_default();
-        let plus = value
-            .iter()
-            .position(|byte| *byte == b'+')
-            .unwrap_or(value.len());
+        let plus = value.iter().position(|byte| *byte == b'+').unwrap_or(value.len());
         let (fresh, stale) = value.split_at(plus);
         let fresh = delta_seconds(fresh).unwrap_or(0);
         control.max_age = match control.max_age {
@@ -79,61 +71,15 @@ mod tests {
         let base = CacheControl::default();
         check("", None);
         check("content=\"ESI/1.0\"", None);
-        check(
-            "no-store",
-            Some(CacheControl {
-                no_store: true,
-                ..base.clone()
-            }),
-        );
-        check(
-            "no-store-remote",
-            Some(CacheControl {
-                no_store: true,
-                ..base.clone()
-            }),
-        );
-        check(
-            "max-age=3600",
-            Some(CacheControl {
-                max_age: Some(3600),
-                ..base.clone()
-            }),
-        );
-        let extended = CacheControl {
-            max_age: Some(3600),
-            stale_while_revalidate: Some(600),
-            ..base.clone()
-        };
+        check("no-store", Some(CacheControl { no_store: true, ..base.clone() }));
+        check("no-store-remote", Some(CacheControl { no_store: true, ..base.clone() }));
+        check("max-age=3600", Some(CacheControl { max_age: Some(3600), ..base.clone() }));
+        let extended = CacheControl { max_age: Some(3600), stale_while_revalidate: Some(600), ..base.clone() };
         check("max-age=3600+600, content=\"ESI/1.0, x\"", Some(extended));
         check("max-age=60;other", None);
-        check(
-            "max-age=60;archipel, max-age=5",
-            Some(CacheControl {
-                max_age: Some(60),
-                ..base.clone()
-            }),
-        );
-        check(
-            "max-age=60;other, max-age=5",
-            Some(CacheControl {
-                max_age: Some(5),
-                ..base.clone()
-            }),
-        );
-        check(
-            "max-age=x",
-            Some(CacheControl {
-                max_age: Some(0),
-                ..base.clone()
-            }),
-        );
-        check(
-            "max-age=1, max-age=2",
-            Some(CacheControl {
-                max_age: Some(0),
-                ..base
-            }),
-        );
+        check("max-age=60;archipel, max-age=5", Some(CacheControl { max_age: Some(60), ..base.clone() }));
+        check("max-age=60;other, max-age=5", Some(CacheControl { max_age: Some(5), ..base.clone() }));
+        check("max-age=x", Some(CacheControl { max_age: Some(0), ..base.clone() }));
+        check("max-age=1, max-age=2", Some(CacheControl { max_age: Some(0), ..base }));
     }
 }

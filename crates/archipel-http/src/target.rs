@@ -204,9 +204,7 @@ impl Host<'_> {
     /// The host with its port where that is not the scheme's default: the form that cache keys and comparisons use.
     pub fn to_text(&self, scheme: Scheme) -> Cow<'_, str> {
         match self.port {
-            Some(port) if port != scheme.default_port() => {
-                Cow::Owned(format!("{}:{port}", self.name))
-            }
+            Some(port) if port != scheme.default_port() => Cow::Owned(format!("{}:{port}", self.name)),
             _ => Cow::Borrowed(&self.name),
         }
     }
@@ -219,10 +217,7 @@ impl Host<'_> {
 
     /// The same, owning its text.
     pub fn into_owned(self) -> Host<'static> {
-        Host {
-            name: Cow::Owned(self.name.into_owned()),
-            port: self.port,
-        }
+        Host { name: Cow::Owned(self.name.into_owned()), port: self.port }
     }
 }
 
@@ -234,11 +229,7 @@ pub fn parse_target<'a>(method: &Method, target: &'a [u8]) -> Result<Target<'a>,
     }
     if *method == Method::CONNECT {
         let host = parse_host(target)?;
-        return if host.port.is_some() {
-            Ok(Target::Authority(host))
-        } else {
-            Err(TargetError::Port)
-        };
+        return if host.port.is_some() { Ok(Target::Authority(host)) } else { Err(TargetError::Port) };
     }
     match target {
         b"*" if *method == Method::OPTIONS => Ok(Target::Asterisk),
@@ -248,28 +239,16 @@ pub fn parse_target<'a>(method: &Method, target: &'a [u8]) -> Result<Target<'a>,
 }
 
 fn parse_absolute(target: &[u8]) -> Result<Target<'_>, TargetError> {
-    let colon = target
-        .iter()
-        .position(|byte| *byte == b':')
-        .ok_or(TargetError::Form)?;
+    let colon = target.iter().position(|byte| *byte == b':').ok_or(TargetError::Form)?;
     let (scheme, rest) = target.split_at(colon);
     let rest = rest.strip_prefix(b"://").ok_or(TargetError::Form)?;
     let scheme = Scheme::from_bytes(scheme).ok_or(TargetError::Scheme)?;
-    let end = rest
-        .iter()
-        .position(|byte| matches!(byte, b'/' | b'?' | b'#'))
-        .unwrap_or(rest.len());
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     let host = parse_host(authority)?;
     let path = match path {
-        [] => PathAndQuery {
-            path: Cow::Borrowed("/"),
-            query: None,
-        },
-        [b'?', query @ ..] => PathAndQuery {
-            path: Cow::Borrowed("/"),
-            query: Some(check_query(query)?),
-        },
+        [] => PathAndQuery { path: Cow::Borrowed("/"), query: None },
+        [b'?', query @ ..] => PathAndQuery { path: Cow::Borrowed("/"), query: Some(check_query(query)?) },
         _ => parse_path_and_query(path)?,
     };
     Ok(Target::Absolute { scheme, host, path })
@@ -283,10 +262,7 @@ pub fn parse_path_and_query(target: &[u8]) -> Result<PathAndQuery<'_>, TargetErr
         [_, query @ ..] => Some(check_query(query)?),
         [] => None,
     };
-    Ok(PathAndQuery {
-        path: canonical_path(path)?,
-        query,
-    })
+    Ok(PathAndQuery { path: canonical_path(path)?, query })
 }
 
 /// Validates a query without changing it.
@@ -313,19 +289,7 @@ const fn is_path_byte(byte: u8) -> bool {
     is_unreserved(byte)
         || matches!(
             byte,
-            b'!' | b'$'
-                | b'&'
-                | b'\''
-                | b'('
-                | b')'
-                | b'*'
-                | b'+'
-                | b','
-                | b';'
-                | b'='
-                | b':'
-                | b'@'
-                | b'/'
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@' | b'/'
         )
 }
 
@@ -410,11 +374,7 @@ fn push_escape(out: &mut String, octet: u8) {
 /// Refuses NUL and the start of an overlong UTF-8 sequence; `rest` is what follows the escape.
 fn check_octet(octet: u8, rest: &[u8]) -> Result<(), TargetError> {
     let next_is = |low: u8, high: u8| {
-        rest.first() == Some(&b'%')
-            && rest
-                .get(1..)
-                .and_then(escaped)
-                .is_some_and(|next| (low..=high).contains(&next))
+        rest.first() == Some(&b'%') && rest.get(1..).and_then(escaped).is_some_and(|next| (low..=high).contains(&next))
     };
     let overlong = match octet {
         0 => return Err(TargetError::EncodedNul),
@@ -423,11 +383,7 @@ fn check_octet(octet: u8, rest: &[u8]) -> Result<(), TargetError> {
         0xf0 => next_is(0x80, 0x8f),
         _ => false,
     };
-    if overlong {
-        Err(TargetError::OverlongUtf8)
-    } else {
-        Ok(())
-    }
+    if overlong { Err(TargetError::OverlongUtf8) } else { Ok(()) }
 }
 
 /// RFC 3986 section 5.2.4, and the refusal of dot segments in disguise.
@@ -458,7 +414,9 @@ fn remove_dot_segments(path: &str) -> Result<String, TargetError> {
 
 fn check_disguise(segment: &str) -> Result<(), TargetError> {
     let dots = |part: &str| {
-        matches!(part.split(';').next(), Some("." | "..")) || part.starts_with("..%3B")
+        let name = part.split(';').next().unwrap_or(part);
+        let name = name.split("%3B").next().unwrap_or(name);
+        name == "." || name == ".."
     };
     if dots(segment) {
         return Err(TargetError::DisguisedDotSegment);
@@ -466,15 +424,8 @@ fn check_disguise(segment: &str) -> Result<(), TargetError> {
     if !segment.contains("%2F") && !segment.contains("%5C") {
         return Ok(());
     }
-    let hidden = segment
-        .split("%2F")
-        .flat_map(|part| part.split("%5C"))
-        .any(dots);
-    if hidden {
-        Err(TargetError::DisguisedDotSegment)
-    } else {
-        Ok(())
-    }
+    let hidden = segment.split("%2F").flat_map(|part| part.split("%5C")).any(dots);
+    if hidden { Err(TargetError::DisguisedDotSegment) } else { Ok(()) }
 }
 
 /// Parses a host with an optional port: the `Host` field, `:authority`, or the authority of an absolute target.
@@ -494,10 +445,7 @@ pub fn parse_host(authority: &[u8]) -> Result<Host<'_>, TargetError> {
             None if port.is_empty() => None,
             None => return Err(TargetError::HostMalformed),
         };
-        return Ok(Host {
-            name: Cow::Owned(format!("[{address}]")),
-            port,
-        });
+        return Ok(Host { name: Cow::Owned(format!("[{address}]")), port });
     }
     let (name, port) = match text.split_once(':') {
         Some((name, port)) => (name, parse_port(port)?),
@@ -521,9 +469,7 @@ fn check_host_name(name: &str) -> Result<(), TargetError> {
         return Err(TargetError::HostTooLong);
     }
     for label in name.split('.') {
-        let valid = label
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        let valid = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
         if label.is_empty() || !valid {
             return Err(TargetError::HostMalformed);
         }

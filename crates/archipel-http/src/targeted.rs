@@ -12,8 +12,7 @@ use crate::policy::TargetedFields;
 use crate::surrogate;
 
 /// `Archipel-CDN-Cache-Control`: meant for Archipel alone.
-pub const ARCHIPEL_CDN_CACHE_CONTROL: HeaderName =
-    HeaderName::from_static("archipel-cdn-cache-control");
+pub const ARCHIPEL_CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("archipel-cdn-cache-control");
 /// `CDN-Cache-Control` (RFC 9213 section 3).
 pub const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 /// `Surrogate-Control` (Edge Architecture Specification).
@@ -82,10 +81,7 @@ impl ResponseControl {
         {
             return found(directives, ControlSource::SurrogateControl);
         }
-        found(
-            CacheControl::from_headers(headers),
-            ControlSource::CacheControl,
-        )
+        found(CacheControl::from_headers(headers), ControlSource::CacheControl)
     }
 }
 
@@ -159,23 +155,15 @@ fn flag(entry: &ListEntry) -> Option<bool> {
 
 fn seconds(entry: &ListEntry) -> Option<u32> {
     match bare(entry)? {
-        BareItem::Integer(value) => {
-            Some(i64::from(*value).clamp(0, i64::from(DELTA_SECONDS_MAX)) as u32)
-        }
+        BareItem::Integer(value) => Some(i64::from(*value).clamp(0, i64::from(DELTA_SECONDS_MAX)) as u32),
         _ => None,
     }
 }
 
-fn flag_or_fields(
-    entry: &ListEntry,
-    unqualified: &mut bool,
-    fields: &mut Vec<HeaderName>,
-) -> Option<()> {
+fn flag_or_fields(entry: &ListEntry, unqualified: &mut bool, fields: &mut Vec<HeaderName>) -> Option<()> {
     match bare(entry)? {
         BareItem::Boolean(value) => *unqualified = *value,
-        BareItem::String(names) => {
-            *unqualified = !push_field_names(names.as_str().as_bytes(), fields)
-        }
+        BareItem::String(names) => *unqualified = !push_field_names(names.as_str().as_bytes(), fields),
         _ => return None,
     }
     Some(())
@@ -185,11 +173,7 @@ fn flag_or_fields(
 mod tests {
     use super::*;
 
-    const ALL: TargetedFields = TargetedFields {
-        archipel: true,
-        cdn: true,
-        surrogate: true,
-    };
+    const ALL: TargetedFields = TargetedFields { archipel: true, cdn: true, surrogate: true };
 
     #[track_caller]
     fn check(fields: &[(&'static str, &str)], source: ControlSource, expected: CacheControl) {
@@ -198,18 +182,11 @@ mod tests {
             headers.append(*name, value.parse().unwrap());
         }
         let control = ResponseControl::from_headers(&headers, &ALL);
-        assert_eq!(
-            (control.source, control.directives),
-            (source, expected),
-            "{fields:?}"
-        );
+        assert_eq!((control.source, control.directives), (source, expected), "{fields:?}");
     }
 
     fn max_age(seconds: u32) -> CacheControl {
-        CacheControl {
-            max_age: Some(seconds),
-            ..CacheControl::default()
-        }
+        CacheControl { max_age: Some(seconds), ..CacheControl::default() }
     }
 
     #[test]
@@ -217,35 +194,19 @@ mod tests {
         use ControlSource as S;
         let cc = ("cache-control", "max-age=1");
         check(&[cc], S::CacheControl, max_age(1));
+        check(&[cc, ("surrogate-control", "max-age=2")], S::SurrogateControl, max_age(2));
         check(
-            &[cc, ("surrogate-control", "max-age=2")],
-            S::SurrogateControl,
-            max_age(2),
-        );
-        check(
-            &[
-                cc,
-                ("surrogate-control", "max-age=2"),
-                ("cdn-cache-control", "max-age=3"),
-            ],
+            &[cc, ("surrogate-control", "max-age=2"), ("cdn-cache-control", "max-age=3")],
             S::CdnCacheControl,
             max_age(3),
         );
         check(
-            &[
-                cc,
-                ("cdn-cache-control", "max-age=3"),
-                ("archipel-cdn-cache-control", "max-age=4"),
-            ],
+            &[cc, ("cdn-cache-control", "max-age=3"), ("archipel-cdn-cache-control", "max-age=4")],
             S::ArchipelCdnCacheControl,
             max_age(4),
         );
         check(
-            &[
-                cc,
-                ("cdn-cache-control", "max-age=3"),
-                ("archipel-cdn-cache-control", "(("),
-            ],
+            &[cc, ("cdn-cache-control", "max-age=3"), ("archipel-cdn-cache-control", "((")],
             S::CdnCacheControl,
             max_age(3),
         );
@@ -270,54 +231,26 @@ mod tests {
             check(
                 &[("cache-control", "no-store"), ("cdn-cache-control", value)],
                 ControlSource::CacheControl,
-                CacheControl {
-                    no_store: true,
-                    ..CacheControl::default()
-                },
+                CacheControl { no_store: true, ..CacheControl::default() },
             );
         }
     }
 
     #[test]
     fn values() {
-        let cdn = |value, expected| {
-            check(
-                &[("cdn-cache-control", value)],
-                ControlSource::CdnCacheControl,
-                expected,
-            )
-        };
+        let cdn = |value, expected| check(&[("cdn-cache-control", value)], ControlSource::CdnCacheControl, expected);
         cdn("foobar, max-age=3600", max_age(3600));
         cdn("max-age=2147483648", max_age(2_147_483_648));
         cdn("max-age=99999999999", max_age(2_147_483_648));
         cdn("max-age=-5", max_age(0));
         cdn("max-age=1, max-age=7;x=y", max_age(7));
         cdn("no-store=?0, max-age=3", max_age(3));
-        cdn(
-            "private",
-            CacheControl {
-                private: true,
-                ..CacheControl::default()
-            },
-        );
+        cdn("private", CacheControl { private: true, ..CacheControl::default() });
         cdn(
             "no-cache=\"a\"",
-            CacheControl {
-                no_cache_fields: vec![HeaderName::from_static("a")],
-                ..CacheControl::default()
-            },
+            CacheControl { no_cache_fields: vec![HeaderName::from_static("a")], ..CacheControl::default() },
         );
-        let two = [
-            ("cdn-cache-control", "max-age=9"),
-            ("cdn-cache-control", "s-maxage=4"),
-        ];
-        check(
-            &two,
-            ControlSource::CdnCacheControl,
-            CacheControl {
-                s_maxage: Some(4),
-                ..max_age(9)
-            },
-        );
+        let two = [("cdn-cache-control", "max-age=9"), ("cdn-cache-control", "s-maxage=4")];
+        check(&two, ControlSource::CdnCacheControl, CacheControl { s_maxage: Some(4), ..max_age(9) });
     }
 }

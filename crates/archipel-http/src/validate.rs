@@ -38,12 +38,7 @@ pub enum Scope {
 }
 
 /// Evaluates a request's preconditions against a stored response, in the order of RFC 9110 section 13.2.2.
-pub fn evaluate(
-    method: &Method,
-    request: &HeaderMap,
-    meta: &StoredMeta,
-    scope: Scope,
-) -> Precondition {
+pub fn evaluate(method: &Method, request: &HeaderMap, meta: &StoredMeta, scope: Scope) -> Precondition {
     if scope == Scope::Origin && !origin_preconditions_hold(request, meta) {
         return Precondition::Failed;
     }
@@ -71,9 +66,7 @@ fn origin_preconditions_hold(request: &HeaderMap, meta: &StoredMeta) -> bool {
         return any_tag_matches(request, header::IF_MATCH, etag, strong_match);
     }
     match single_date(request, header::IF_UNMODIFIED_SINCE, meta.response_time) {
-        Some(since) => meta
-            .last_modified_time
-            .is_none_or(|modified| modified <= since),
+        Some(since) => meta.last_modified_time.is_none_or(|modified| modified <= since),
         None => true,
     }
 }
@@ -90,15 +83,9 @@ pub fn if_range_holds(request: &HeaderMap, meta: &StoredMeta) -> bool {
     }
     let value = value.as_bytes();
     if value.first() == Some(&b'"') || value.starts_with(b"W/") {
-        return meta
-            .etag
-            .as_ref()
-            .is_some_and(|etag| strong_match(etag.as_bytes(), value));
+        return meta.etag.as_ref().is_some_and(|etag| strong_match(etag.as_bytes(), value));
     }
-    match (
-        parse_http_date(value, meta.response_time),
-        meta.last_modified_time,
-    ) {
+    match (parse_http_date(value, meta.response_time), meta.last_modified_time) {
         (Some(date), Some(modified)) => date == modified && modified < meta.date,
         _ => false,
     }
@@ -147,13 +134,7 @@ pub fn selects_stored(reply: &HeaderMap, meta: &StoredMeta) -> bool {
     if let Some(etag) = reply.get(header::ETAG) {
         let stored = meta.etag.as_ref().map(|stored| stored.as_bytes());
         let etag = etag.as_bytes();
-        return stored.is_some_and(|stored| {
-            if is_strong(etag) {
-                stored == etag
-            } else {
-                weak_match(stored, etag)
-            }
-        });
+        return stored.is_some_and(|stored| if is_strong(etag) { stored == etag } else { weak_match(stored, etag) });
     }
     match (reply.get(header::LAST_MODIFIED), &meta.last_modified) {
         (Some(modified), Some(stored)) => {
@@ -165,12 +146,7 @@ pub fn selects_stored(reply: &HeaderMap, meta: &StoredMeta) -> bool {
 }
 
 /// Fields that a 304 or HEAD reply does not change: they describe the stored bytes (RFC 9111 section 3.2).
-const NOT_UPDATED: [&str; 4] = [
-    "content-length",
-    "content-encoding",
-    "content-range",
-    "content-digest",
-];
+const NOT_UPDATED: [&str; 4] = ["content-length", "content-encoding", "content-range", "content-digest"];
 
 /// Updates stored fields from a 304 or a HEAD reply (RFC 9111 section 3.2): every field of the reply replaces all stored lines
 /// of its name, hop-by-hop fields, [`Age`](header::AGE) and those that describe the stored bytes excepted. Then the facts are to
@@ -180,11 +156,7 @@ pub fn freshen(stored: &mut HeaderMap, reply: &HeaderMap, control: &CacheControl
     hop::remove_hop_by_hop(&mut update);
     update.remove(header::TE);
     update.remove(header::AGE);
-    for name in control
-        .no_cache_fields
-        .iter()
-        .chain(&control.private_fields)
-    {
+    for name in control.no_cache_fields.iter().chain(&control.private_fields) {
         update.remove(name);
         stored.remove(name);
     }
@@ -214,12 +186,7 @@ pub enum HeadEffect {
 }
 
 /// Decides what a HEAD reply means for a stored response. `stored_length` is the length of the stored content in bytes.
-pub fn head_effect(
-    status: StatusCode,
-    reply: &HeaderMap,
-    meta: &StoredMeta,
-    stored_length: Option<u64>,
-) -> HeadEffect {
+pub fn head_effect(status: StatusCode, reply: &HeaderMap, meta: &StoredMeta, stored_length: Option<u64>) -> HeadEffect {
     if status != StatusCode::OK || meta.status != StatusCode::OK {
         return HeadEffect::Ignore;
     }
@@ -237,11 +204,7 @@ pub fn head_effect(
         (Some(length), Some(stored)) => length == stored,
         _ => true,
     };
-    if same_etag && same_date && same_length {
-        HeadEffect::Freshen
-    } else {
-        HeadEffect::Invalidate
-    }
+    if same_etag && same_date && same_length { HeadEffect::Freshen } else { HeadEffect::Invalidate }
 }
 
 /// The fields of a 304 made from a stored response (RFC 9110 section 15.4.5): what a 200 would have had, without the fields that

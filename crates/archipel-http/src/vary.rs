@@ -3,7 +3,7 @@
 //! Owns the parsing of `Vary`, the normal form of selecting fields, and their comparison. Must never normalise so far that two
 //! requests with different meaning match.
 
-use std::borrow::Cow;
+use std::ops::Deref;
 
 use http::header::{self, HeaderMap, HeaderName};
 use smallvec::SmallVec;
@@ -68,10 +68,7 @@ impl VarySpec {
 
     /// The values to keep beside a stored response: the request's selecting fields, and the response's language.
     pub fn select(&self, request: &HeaderMap, response: &HeaderMap) -> VaryValues {
-        let values = self
-            .fields()
-            .iter()
-            .map(|name| normalise(request, name).map(|v| v.into_owned().into_boxed_slice()));
+        let values = self.fields().iter().map(|name| normalise(request, name).map(|value| Box::from(&*value)));
         VaryValues {
             values: values.collect(),
             content_language: self
@@ -92,9 +89,7 @@ impl VarySpec {
         fields.len() == stored.values.len()
             && fields.iter().zip(&stored.values).all(|(name, value)| {
                 normalise(request, name).as_deref() == value.as_deref()
-                    || (rules.select_language
-                        && name == header::ACCEPT_LANGUAGE
-                        && stored.is_preferred_by(request))
+                    || (rules.select_language && name == header::ACCEPT_LANGUAGE && stored.is_preferred_by(request))
             })
     }
 
@@ -138,25 +133,14 @@ impl VaryValues {
     }
 
     /// Values read back from storage.
-    pub fn from_parts(
-        values: Vec<Option<Box<[u8]>>>,
-        content_language: Option<Box<[u8]>>,
-    ) -> VaryValues {
-        VaryValues {
-            values: values.into_boxed_slice(),
-            content_language,
-        }
+    pub fn from_parts(values: Vec<Option<Box<[u8]>>>, content_language: Option<Box<[u8]>>) -> VaryValues {
+        VaryValues { values: values.into_boxed_slice(), content_language }
     }
 
     /// The bytes on the heap, for accounting.
     pub fn heap_bytes(&self) -> usize {
         let values: usize = self.values.iter().flatten().map(|value| value.len()).sum();
-        values
-            + size_of_val(&*self.values)
-            + self
-                .content_language
-                .as_ref()
-                .map_or(0, |language| language.len())
+        values + size_of_val(&*self.values) + self.content_language.as_ref().map_or(0, |language| language.len())
     }
 
     /// Whether the stored response's language is what the request prefers to every other.
@@ -218,55 +202,107 @@ fn form(name: &HeaderName) -> Form {
     }
 }
 
+/// A selecting field in its normal form; on the stack where it is short.
+#[derive(Clone, Debug)]
+pub enum NormalValue<'a> {
+    /// As the request has it.
+    Borrowed(&'a [u8]),
+    /// Rewritten.
+    Rewritten(SmallVec<[u8; 128]>),
+}
+
+impl Deref for NormalValue<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            NormalValue::Borrowed(value) => value,
+            NormalValue::Rewritten(value) => value,
+        }
+    }
+}
+
 /// The normal form of a selecting field over all its lines; `None` where it is absent.
-pub fn normalise<'a>(request: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
+pub fn normalise<'a>(request: &'a HeaderMap, name: &HeaderName) -> Option<NormalValue<'a>> {
     let mut lines = request.get_all(name).into_iter();
     let first = lines.next()?.as_bytes();
     let form = form(name);
-    let second = lines.next();
-    if second.is_none()
-        && (form == Form::Opaque || is_plain(first))
-        && (form != Form::Weighted || is_lower_word(first))
-    {
-        return Some(Cow::Borrowed(list::trim(first)));
-    }
-    let mut joined = first.to_vec();
-    for line in second.into_iter().chain(lines) {
+    let Some(second) = lines.next() else {
+        let unchanged = match form {
+            Form::Opaque => true,
+            Form::List => !first.contains(&b','),
+            Form::Weighted => first.iter().all(|byte| byte.is_ascii_lowercase() || *byte == b'-'),
+        };
+        if unchanged || first.len() > SELECTING_VALUE_BYTES_MAX {
+            return Some(NormalValue::Borrowed(list::trim(first)));
+        }
+        return Some(NormalValue::Rewritten(rewrite(first, form)));
+    };
+    let mut joined: SmallVec<[u8; 128]> = SmallVec::from_slice(first);
+    for line in std::iter::once(second).chain(lines) {
         joined.push(b',');
         joined.extend_from_slice(line.as_bytes());
     }
     if joined.len() > SELECTING_VALUE_BYTES_MAX {
-        return Some(Cow::Owned(joined));
+        return Some(NormalValue::Rewritten(joined));
     }
-    Some(Cow::Owned(match form {
-        Form::Weighted => normalise_weighted(&joined).unwrap_or_else(|| normalise_list(&joined)),
-        Form::List => normalise_list(&joined),
-        Form::Opaque => list::trim(&joined).to_vec(),
-    }))
+    Some(NormalValue::Rewritten(rewrite(&joined, form)))
 }
 
-/// Without comma: nothing to normalise but the spaces around.
-fn is_plain(value: &[u8]) -> bool {
-    !value.contains(&b',')
+fn rewrite(value: &[u8], form: Form) -> SmallVec<[u8; 128]> {
+    let mut out = SmallVec::new();
+    match form {
+        Form::Opaque => out.extend_from_slice(list::trim(value)),
+        Form::List => write_list(value, &mut out),
+        Form::Weighted => match weighted_members(value) {
+            Some(members) => write_weighted(&members, &mut out),
+            None => write_list(value, &mut out),
+        },
+    }
+    out
 }
 
-fn is_lower_word(value: &[u8]) -> bool {
-    value
-        .iter()
-        .all(|byte| byte.is_ascii_lowercase() || *byte == b'-')
-}
-
-fn normalise_list(value: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(value.len());
+fn write_list(value: &[u8], out: &mut SmallVec<[u8; 128]>) {
     for member in list::members(value) {
         if !out.is_empty() {
             out.push(b',');
         }
         out.extend_from_slice(member);
     }
-    out
 }
 
+/// The members sorted by name without case, then by weight, without duplicates; `None` where one is malformed.
+fn weighted_members(value: &[u8]) -> Option<SmallVec<[Weighted<'_>; 8]>> {
+    let mut members: SmallVec<[Weighted<'_>; 8]> = SmallVec::new();
+    for member in list::members(value) {
+        members.push(weighted(member)?);
+    }
+    let lower = |name: &[u8], at: usize| name.get(at).map(u8::to_ascii_lowercase);
+    members.sort_unstable_by(|a, b| {
+        let names = (0..=a.name.len()).map(|at| lower(a.name, at)).cmp((0..=b.name.len()).map(|at| lower(b.name, at)));
+        names.then(a.weight.cmp(&b.weight))
+    });
+    members.dedup_by(|a, b| a.weight == b.weight && a.name.eq_ignore_ascii_case(b.name));
+    Some(members)
+}
+
+fn write_weighted(members: &[Weighted<'_>], out: &mut SmallVec<[u8; 128]>) {
+    for member in members {
+        if !out.is_empty() {
+            out.push(b',');
+        }
+        out.extend(member.name.iter().map(u8::to_ascii_lowercase));
+        if member.weight != 1000 {
+            out.extend_from_slice(b";q=");
+            // At most three digits: 1000 is not written.
+            for scale in [100, 10, 1] {
+                out.push(b'0' + (member.weight / scale % 10) as u8);
+            }
+        }
+    }
+}
+
+#[derive(Copy, Clone)]
 struct Weighted<'a> {
     name: &'a [u8],
     /// Thousandths.
@@ -304,27 +340,6 @@ pub fn qvalue(value: &[u8]) -> Option<u16> {
         thousandths += u16::from(digit - b'0') * scale;
     }
     (thousandths <= 1000).then_some(thousandths)
-}
-
-fn normalise_weighted(value: &[u8]) -> Option<Vec<u8>> {
-    let mut members: SmallVec<[(Vec<u8>, u16); 8]> = SmallVec::new();
-    for member in list::members(value) {
-        let member = weighted(member)?;
-        members.push((member.name.to_ascii_lowercase(), member.weight));
-    }
-    members.sort();
-    members.dedup();
-    let mut out = Vec::with_capacity(value.len());
-    for (name, weight) in members {
-        if !out.is_empty() {
-            out.push(b',');
-        }
-        out.extend_from_slice(&name);
-        if weight != 1000 {
-            out.extend_from_slice(format!(";q={weight}").as_bytes());
-        }
-    }
-    Some(out)
 }
 
 #[cfg(test)]
