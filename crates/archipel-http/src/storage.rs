@@ -274,3 +274,7 @@ pub fn fields_to_store(headers: &HeaderMap, control: &CacheControl, policy: &Pol
     retain_storable_fields(&mut stored, control, policy);
     stored
 }
+
+#[cfg(test)]
+#[path = "storage_tests.rs"]
+mod tests;
