@@ -9,6 +9,7 @@ use archipel_cache::{Body, Head, KeyRef, PurgeKind, Store, StoreLimits, Stored};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use std::hint::black_box;
+use std::io::{Result, Write, stdout};
 use std::time::Instant;
 use workload::{Lru, MIXES, Mix, Requests, Seeded, body_bytes};
 
@@ -87,7 +88,7 @@ fn typical_fields() -> HeaderMap {
         .collect()
 }
 
-fn memory_and_speed(objects: u64) {
+fn memory_and_speed(objects: u64, out: &mut impl Write) -> Result<()> {
     let limits = StoreLimits { memory_bytes_max: 64 << 30, ..StoreLimits::default() };
     let store: Store<u64> = Store::new(limits);
     let before = resident_bytes();
@@ -98,20 +99,25 @@ fn memory_and_speed(objects: u64) {
     }
     let resident = resident_bytes().saturating_sub(before);
     let counted = store.bytes();
-    println!("\n{objects} objects of 1 KiB: {} bytes each resident, {} counted", resident / objects, counted / objects);
+    writeln!(
+        out,
+        "\n{objects} objects of 1 KiB: {} bytes each resident, {} counted",
+        resident / objects,
+        counted / objects
+    )?;
     let mut random = Seeded(3);
     let numbers: Vec<u64> = (0..1_000_000).map(|_| random.next() % objects).collect();
     let texts: Vec<String> =
         numbers.iter().map(|number| format!("https://www.example.com/articles/{number}/index.html")).collect();
-    let measure = |name: &str, numbers: &[u64], texts: &[String]| {
+    let measure = |out: &mut dyn Write, name: &str, numbers: &[u64], texts: &[String]| {
         let keys: Vec<_> = numbers.iter().zip(texts).map(|(number, text)| key(*number, text)).collect();
         let start = Instant::now();
         for key in &keys {
             black_box(store.lookup(key, |_| true));
         }
-        println!("{name}: {:.0} ns", start.elapsed().as_nanos() as f64 / keys.len() as f64);
+        writeln!(out, "{name}: {:.0} ns", start.elapsed().as_nanos() as f64 / keys.len() as f64)
     };
-    measure("lookup, any of them", &numbers, &texts);
+    measure(out, "lookup, any of them", &numbers, &texts)?;
     let (hot_numbers, hot_texts): (Vec<u64>, Vec<String>) = numbers
         .iter()
         .zip(&texts)
@@ -120,19 +126,20 @@ fn memory_and_speed(objects: u64) {
         .cycle()
         .take(1_000_000)
         .unzip();
-    measure("lookup, a hundred hot ones", &hot_numbers, &hot_texts);
+    measure(out, "lookup, a hundred hot ones", &hot_numbers, &hot_texts)?;
     let start = Instant::now();
     store.purge_all(PurgeKind::Hard);
-    println!("purge of everything: {} ns", start.elapsed().as_nanos());
+    writeln!(out, "purge of everything: {} ns", start.elapsed().as_nanos())
 }
 
-fn main() {
-    println!("{:<22} {:>6} {:>8} {:>8}", "mix, hits in percent", "memory", "S3-FIFO", "LRU");
+fn main() -> Result<()> {
+    let mut out = stdout().lock();
+    writeln!(out, "{:<22} {:>6} {:>8} {:>8}", "mix, hits in percent", "memory", "S3-FIFO", "LRU")?;
     for mix in MIXES {
         for mebibytes in [4, 16, 64] {
             let (ours, lru) = ratios(mix, mebibytes << 20);
-            println!("{:<22} {:>2} MiB {ours:>8.2} {lru:>8.2}", mix.name, mebibytes);
+            writeln!(out, "{:<22} {:>2} MiB {ours:>8.2} {lru:>8.2}", mix.name, mebibytes)?;
         }
     }
-    memory_and_speed(std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(1_000_000));
+    memory_and_speed(std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(1_000_000), &mut out)
 }

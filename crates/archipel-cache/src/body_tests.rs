@@ -1,3 +1,5 @@
+//! Bodies: joining of segments, ranges.
+
 use crate::Body;
 use bytes::Bytes;
 

@@ -1,3 +1,5 @@
+//! Fills: late, slow and leaving readers, failures, the window, many readers at once.
+
 use crate::testing::{Version, Woken, head, key, read_now, store};
 use crate::{Fill, FillBudget, FillError, FillOptions, FillReader, FillWriter, Refused, Store};
 use bytes::{Bytes, BytesMut};

@@ -1,3 +1,5 @@
+//! Flights: waiting, promotion, pass marks, purges between requests.
+
 use crate::testing::{Version, Woken, head, key, read_now, store, stored};
 use crate::{FlightLimits, Flights, Follower, Join, KeyRef, LeaderGuard, Outcome, PurgeKind, Store, Turn};
 use bytes::Bytes;

@@ -1,3 +1,5 @@
+//! Hit ratios beside least recently used, with the same bytes.
+
 use crate::shard::Shard;
 use crate::testing::{Version, head, spread};
 use crate::workload::{Lru, MIXES, Mix, Requests, body_bytes};

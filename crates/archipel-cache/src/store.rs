@@ -73,6 +73,17 @@ pub enum Refused {
     Purged,
 }
 
+impl Refused {
+    /// The reason as a word for logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ObjectBytesMax => "object_bytes_max",
+            Self::MemoryBytesMax => "memory_bytes_max",
+            Self::Purged => "purged",
+        }
+    }
+}
+
 /// The memory tier. Shared by every core; `M` is what the policy keeps with each response.
 #[derive(Debug)]
 pub struct Store<M> {

@@ -1,3 +1,5 @@
+//! The store: variants, bounds, revalidation, purges, accounting.
+
 use crate::testing::{HOSTS, Version, head, key, store, stored};
 use crate::{Body, KeyRef, PurgeKind, Purged, Refused, Store, StoreLimits, Stored, purge_group};
 use bytes::{Bytes, BytesMut};
