@@ -15,13 +15,16 @@ pub struct Cidr {
 }
 
 /// Why a text is no address range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CidrError {
     /// The part before the slash is no IP address.
+    #[error("the part before the slash is no IP address")]
     Address,
     /// The part after the slash is no number from 0 to 32 (IPv4) or 128 (IPv6).
+    #[error("the prefix is no number from 0 to 32 (IPv4) or 128 (IPv6)")]
     Prefix,
     /// Bits beyond the prefix are set; the range that was probably meant is given.
+    #[error("bits beyond the prefix are set; the range is {0}")]
     HostBits(Cidr),
 }
 

@@ -34,9 +34,10 @@ impl fmt::Display for HostPattern {
 }
 
 /// Why a text is no host name, and what would be one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the text {message}: {help}")]
 pub struct HostError {
-    /// What is wrong, to follow "the host `x` ".
+    /// What is wrong, to follow the text itself, as in "x has a port".
     pub message: String,
     /// What to write instead.
     pub help: String,
@@ -94,6 +95,9 @@ pub fn normalise(text: &str) -> Result<Box<str>, HostError> {
     }
     if text.parse::<Ipv6Addr>().is_ok() {
         return Err(bad("is an IPv6 address without brackets", "write it in brackets, as in [2001:db8::1]"));
+    }
+    if text.starts_with('[') && !text.contains(']') {
+        return Err(bad("is no IPv6 address", "write it as [2001:db8::1]"));
     }
     if !text.is_ascii() {
         return Err(bad(
@@ -166,7 +170,8 @@ mod tests {
         check("example.com/", Err("URL"));
         check("example.com:443", Err("port"));
         check("2001:db8::1", Err("brackets"));
-        check("[2001:db8::1", Err("character"));
+        check("[2001:db8::1", Err("IPv6"));
+        check("[2001:db8::1]:80", Err("port"));
         check("[x]", Err("IPv6"));
         check("a..b", Err("empty label"));
         check(".", Err("empty label"));

@@ -23,6 +23,13 @@ mod units;
 mod url;
 mod zone;
 
+#[cfg(test)]
+mod derive_tests;
+#[cfg(test)]
+mod load_tests;
+#[cfg(test)]
+mod tests;
+
 pub use cidr::{Cidr, CidrError, CidrSet};
 pub use compile::{ERROR_PAGE_BYTES_MAX, HOSTS_MAX, SingleOrigin, ZONES_MAX};
 pub use diagnostic::{

@@ -3,7 +3,11 @@
 /// Longest name that is compared; longer ones get no suggestion.
 const NAME_BYTES_MAX: usize = 64;
 
-/// The candidate that is nearest to a text, if it is near enough to be a slip: a third of its length, at least one edit.
+/// Shortest text that is completed to a candidate that starts with it.
+const START_BYTES_MIN: usize = 3;
+
+/// The candidate that is nearest to a text, if it is near enough to be a slip: it starts with the text, or a third of the
+/// text's length (at least one) in edits leads to it.
 pub(crate) fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if text.len() > NAME_BYTES_MAX {
         return None;
@@ -12,10 +16,18 @@ pub(crate) fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a s
     let edits_max = (plain.len() / 3).max(1);
     candidates
         .into_iter()
-        .map(|candidate| (distance(plain.as_bytes(), candidate.as_bytes()), candidate))
+        .map(|candidate| (edits(&plain, candidate), candidate))
         .filter(|(edits, _)| *edits <= edits_max)
         .min_by_key(|(edits, _)| *edits)
         .map(|(_, candidate)| candidate)
+}
+
+fn edits(plain: &str, candidate: &str) -> usize {
+    let candidate = candidate.to_ascii_lowercase().replace('-', "_");
+    if plain.len() >= START_BYTES_MIN && candidate != plain && candidate.starts_with(plain) {
+        return 1;
+    }
+    distance(plain.as_bytes(), candidate.as_bytes())
 }
 
 /// How many insertions, deletions, replacements and swaps of neighbours lead from one name to the other.
@@ -52,6 +64,7 @@ mod tests {
             ("uri", Some("url")),
             ("hosts", Some("host")),
             ("http", Some("http2")),
+            ("first", Some("first_byte_timeout")),
             ("colour", None),
             ("", None),
         ] {
