@@ -5,11 +5,13 @@
 mod bench;
 mod cache_tests;
 mod edge;
+mod fetch;
 mod h2spec;
 mod licences;
 mod process;
 mod slow;
 mod small_origin;
+mod soak;
 mod tidy;
 
 use std::path::PathBuf;
@@ -38,6 +40,8 @@ enum Command {
     H2abuse(h2spec::AbuseOptions),
     /// Run slowhttptest's three modes against a fresh edge, with a probe
     Slowhttptest(slow::Options),
+    /// Put mixed load on a fresh edge whose origin misbehaves in every way
+    Soak(soak::Options),
     /// Run http-tests/cache-tests against a fresh edge
     CacheTests(cache_tests::Options),
 }
@@ -57,6 +61,7 @@ fn main() -> ExitCode {
         Command::H2spec(options) => h2spec::spec(&root(), &options),
         Command::H2abuse(options) => h2spec::abuse(&root(), &options),
         Command::Slowhttptest(options) => slow::run(&root(), &options),
+        Command::Soak(options) => soak::run(&root(), &options),
         Command::CacheTests(options) => cache_tests::run(&root(), &options),
     };
     match done {

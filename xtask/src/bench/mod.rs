@@ -8,6 +8,8 @@ mod load;
 mod peers;
 mod report;
 
+pub use handshake::TakeAny;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};

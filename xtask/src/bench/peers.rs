@@ -2,8 +2,7 @@
 //! cache in memory, access log of the same fields written through a buffer, connections to the origin kept.
 
 use std::fmt::Write as _;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use clap::ValueEnum;
 
 use super::{Case, LOAD_CORE, SERVER_CORE};
 use crate::edge::{self, Edge, Setup};
+use crate::fetch;
 use crate::process::{self, Folder, Process};
 
 /// A server program.
@@ -226,14 +226,8 @@ impl Server {
     }
 }
 
-/// One GET on a connection of its own; the whole reply as text.
 fn get(port: u16, path: &str) -> Result<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-    let mut reply = String::new();
-    stream.read_to_string(&mut reply).context("read the reply")?;
-    Ok(reply)
+    fetch::whole(SocketAddr::from(([127, 0, 0, 1], port)), path)
 }
 
 fn archipel(case: Case, material: &Material) -> Setup {

@@ -102,7 +102,7 @@ pub fn judge(root: &Path) -> Result<Vec<Finding>> {
     let mut lengths = Vec::new();
     for source in &mut sources {
         if declared.contains(&source.path) {
-            source.into_test();
+            source.count_as_test();
         }
         findings.extend(rules::judge(source, &House::of(&source.path)));
         lengths.extend(rules::lengths(source));

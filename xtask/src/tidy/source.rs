@@ -57,7 +57,7 @@ impl Source {
     }
 
     /// Marks the whole file as a test.
-    pub fn into_test(&mut self) {
+    pub fn count_as_test(&mut self) {
         self.test_file = true;
         for line in &mut self.lines {
             line.test = true;
