@@ -56,7 +56,7 @@ pub enum NotStored {
     Interim,
     /// A 304, which freshens but is not stored.
     NotModified,
-    /// A 206 or 416, or another reply about ranges.
+    /// A 206 or 416, or another reply about ranges. A 206 may be stored as a part: [`crate::partial::may_store_part`].
     Partial,
     /// A 412, which speaks about this request's preconditions.
     Precondition,
@@ -119,6 +119,17 @@ pub fn may_store(
     response_time: UnixSeconds,
 ) -> Result<Storable, NotStored> {
     check_status(status)?;
+    may_store_final(request, status, headers, policy, response_time)
+}
+
+/// [`may_store`] without the check of the status, for a 206 that [`crate::partial`] takes.
+pub(crate) fn may_store_final(
+    request: &StoreRequest<'_>,
+    status: StatusCode,
+    headers: &HeaderMap,
+    policy: &Policy,
+    response_time: UnixSeconds,
+) -> Result<Storable, NotStored> {
     check_method(request, headers, policy)?;
     if policy.honour_request_directives && RequestDirectives::from_headers(request.headers).no_store {
         return Err(NotStored::RequestNoStore);
