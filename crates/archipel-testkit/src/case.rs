@@ -26,7 +26,8 @@
 //! ```
 //!
 //! `C>` the client sends, `C<` it must see, `C!` it does something; `O<`, `O>`, `O!` likewise at the origin; `F>` and
-//! `F<` are single HTTP/2 frames. A number names a connection: `C2>`. `[h1]` or `[h2]` before a line keeps it
+//! `F<` are single HTTP/2 frames. A number names a connection: `C2>`; without one
+//! it is the client's first, and at the origin the one of the last request. `[h1]` or `[h2]` before a line keeps it
 //! to that form. A sent line ends with CRLF unless it ends with a backslash; escapes are those of [`crate::text`].
 //! The words after each sign are described where they are played, in [`crate::play`].
 //!
@@ -133,19 +134,14 @@ pub struct Case {
 impl Case {
     /// Parses the text of a file.
     pub fn parse(file: &Path, text: &str) -> anyhow::Result<Self> {
-        let mut case = Self {
-            file: file.to_owned(),
-            origin: "plain".to_owned(),
-            ..Self::default()
-        };
+        let mut case = Self { file: file.to_owned(), origin: "plain".to_owned(), ..Self::default() };
         let mut lines = text.lines().enumerate().map(|(at, line)| (at + 1, line));
         for (at, line) in lines.by_ref() {
             if line.is_empty() {
                 break;
             }
             if !line.starts_with('#') {
-                case.header(line)
-                    .with_context(|| format!("{}:{at}", file.display()))?;
+                case.header(line).with_context(|| format!("{}:{at}", file.display()))?;
             }
         }
         if case.forms.is_empty() {
@@ -157,36 +153,22 @@ impl Case {
                 joins = false;
                 continue;
             }
-            let step =
-                step(at, line).with_context(|| format!("{}:{at}: {line}", file.display()))?;
+            let step = step(at, line).with_context(|| format!("{}:{at}: {line}", file.display()))?;
             match case.steps.last_mut() {
                 Some(last) if joins && last.absorbs(&step) => last.absorb(step),
                 _ => case.steps.push(step),
             }
             joins = true;
         }
-        let stem = file
-            .file_stem()
-            .and_then(|s| s.to_str())
-            .unwrap_or_default();
-        ensure!(
-            case.name == stem,
-            "{}: the name must be {stem:?}",
-            file.display()
-        );
-        ensure!(
-            !case.why.is_empty() && !case.from.is_empty(),
-            "{}: `why` and `from` must be given",
-            file.display()
-        );
+        let stem = file.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
+        ensure!(case.name == stem, "{}: the name must be {stem:?}", file.display());
+        ensure!(!case.why.is_empty() && !case.from.is_empty(), "{}: `why` and `from` must be given", file.display());
         ensure!(!case.steps.is_empty(), "{}: no steps", file.display());
         Ok(case)
     }
 
     fn header(&mut self, line: &str) -> anyhow::Result<()> {
-        let (key, value) = line
-            .split_once(':')
-            .context("a header line is `key: value`")?;
+        let (key, value) = line.split_once(':').context("a header line is `key: value`")?;
         let value = value.trim().to_owned();
         match key {
             "name" => self.name = value,
@@ -195,12 +177,7 @@ impl Case {
             "origin" => self.origin = value,
             "node" => self.node.push(value),
             "zone" => self.zone.push(value),
-            "forms" => {
-                self.forms = value
-                    .split_whitespace()
-                    .map(Form::parse)
-                    .collect::<anyhow::Result<_>>()?
-            }
+            "forms" => self.forms = value.split_whitespace().map(Form::parse).collect::<anyhow::Result<_>>()?,
             other => bail!("unknown header {other:?}"),
         }
         Ok(())
@@ -231,10 +208,8 @@ impl Case {
 impl Step {
     /// Lines join where they are one message: sent lines always, seen lines unless they begin a new message.
     fn absorbs(&self, next: &Self) -> bool {
-        let (
-            StepAct::On(side, sign, number, _),
-            StepAct::On(next_side, next_sign, next_number, lines),
-        ) = (&self.act, &next.act)
+        let (StepAct::On(side, sign, number, _), StepAct::On(next_side, next_sign, next_number, lines)) =
+            (&self.act, &next.act)
         else {
             return false;
         };
@@ -251,8 +226,7 @@ impl Step {
     }
 
     fn absorb(&mut self, next: Self) {
-        if let (StepAct::On(_, _, _, lines), StepAct::On(_, _, _, more)) = (&mut self.act, next.act)
-        {
+        if let (StepAct::On(_, _, _, lines), StepAct::On(_, _, _, more)) = (&mut self.act, next.act) {
             lines.extend(more);
         }
     }
@@ -261,15 +235,10 @@ impl Step {
 /// Whether a seen line is a detail of the message before it: a field, a body, a trailer.
 fn continues(line: &str) -> bool {
     let word = line.split([' ', ':']).next().unwrap_or_default();
-    let field = line
-        .split_once(':')
-        .is_some_and(|(name, _)| !name.contains(' '));
+    let field = line.split_once(':').is_some_and(|(name, _)| !name.contains(' '));
     field
         || word.starts_with('!')
-        || matches!(
-            word,
-            "body" | "body~" | "body#" | "trailer" | "cut" | "head" | "bodiless"
-        )
+        || matches!(word, "body" | "body~" | "body#" | "trailer" | "no-trailer" | "cut" | "head" | "bodiless")
 }
 
 fn step(at: usize, line: &str) -> anyhow::Result<Step> {
@@ -284,11 +253,7 @@ fn step(at: usize, line: &str) -> anyhow::Result<Step> {
     } else {
         on_connection(line)?
     };
-    Ok(Step {
-        line: at,
-        only,
-        act,
-    })
+    Ok(Step { line: at, only, act })
 }
 
 fn on_connection(line: &str) -> anyhow::Result<StepAct> {
@@ -307,11 +272,7 @@ fn on_connection(line: &str) -> anyhow::Result<StepAct> {
         _ => bail!("after the side comes >, < or !"),
     };
     let number = chars.as_str();
-    let number = if number.is_empty() {
-        0
-    } else {
-        number.parse().context("connection number")?
-    };
+    let number = if number.is_empty() { 0 } else { number.parse().context("connection number")? };
     Ok(StepAct::On(side, sign, number, vec![rest.to_owned()]))
 }
 
@@ -332,13 +293,7 @@ mod tests {
         let lines: Vec<Vec<String>> = case
             .steps
             .iter()
-            .filter_map(|s| {
-                if let StepAct::On(_, _, _, lines) = &s.act {
-                    Some(lines.clone())
-                } else {
-                    None
-                }
-            })
+            .filter_map(|s| if let StepAct::On(_, _, _, lines) = &s.act { Some(lines.clone()) } else { None })
             .collect();
         assert_eq!(
             lines,
@@ -352,10 +307,7 @@ mod tests {
             ]
         );
         assert_eq!(case.steps[3].only, Some(Form::H1));
-        assert!(matches!(
-            case.steps[4].act,
-            StepAct::On(Side::Origin, Sign::Send, 2, _)
-        ));
+        assert!(matches!(case.steps[4].act, StepAct::On(Side::Origin, Sign::Send, 2, _)));
     }
 
     #[test]
@@ -365,10 +317,7 @@ mod tests {
             ("name: x\n\nC> x\n", "`why` and `from`"),
             ("name: x\nwhy: w\nfrom: f\n\n", "no steps"),
             ("name: x\nwhy: w\nfrom: f\n\nX> x\n", "begins with"),
-            (
-                "name: x\nwhy: w\nfrom: f\ncolour: red\n\nC> x\n",
-                "unknown header",
-            ),
+            ("name: x\nwhy: w\nfrom: f\ncolour: red\n\nC> x\n", "unknown header"),
         ] {
             let error = format!("{:#}", parse(text).unwrap_err());
             assert!(error.contains(want), "{error}");

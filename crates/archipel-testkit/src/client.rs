@@ -22,10 +22,7 @@ impl RawClient {
 
     /// Uses an open stream.
     pub fn new(wire: Wire) -> Self {
-        Self {
-            wire,
-            body: BodyReader::new(Framing::None),
-        }
+        Self { wire, body: BodyReader::new(Framing::None) }
     }
 
     /// Sends exactly these bytes. A peer that has closed already is not an error: the answer tells.
@@ -35,10 +32,7 @@ impl RawClient {
 
     /// Reads the next head, interim or final; `None` where the connection ends instead.
     pub async fn read_head(&mut self, bodiless: bool) -> anyhow::Result<Option<Head>> {
-        ensure!(
-            self.body.is_over(),
-            "the previous body is not read to its end"
-        );
+        ensure!(self.body.is_over(), "the previous body is not read to its end");
         let Some(head) = read_head(&mut self.wire).await? else {
             return Ok(None);
         };
@@ -52,22 +46,13 @@ impl RawClient {
     }
 
     /// Reads the rest of the body.
-    pub async fn read_rest(
-        &mut self,
-    ) -> anyhow::Result<(Vec<u8>, Vec<(String, String)>, Option<End>)> {
+    pub async fn read_rest(&mut self) -> anyhow::Result<(Vec<u8>, Vec<(String, String)>, Option<End>)> {
         let bytes = self.body.take_all(&mut self.wire).await?;
-        Ok((
-            bytes,
-            std::mem::take(&mut self.body.trailers),
-            self.body.cut,
-        ))
+        Ok((bytes, std::mem::take(&mut self.body.trailers), self.body.cut))
     }
 
     /// Reads a body of any size without keeping it; returns its length, a hash of it, and how it was cut if it was.
-    pub async fn skim_rest(
-        &mut self,
-        mut each: impl FnMut(&[u8]),
-    ) -> anyhow::Result<(u64, Option<End>)> {
+    pub async fn skim_rest(&mut self, mut each: impl FnMut(&[u8])) -> anyhow::Result<(u64, Option<End>)> {
         self.wire.recording = false;
         each(&self.body.take_decoded());
         while !self.body.is_over() {
@@ -85,17 +70,9 @@ impl RawClient {
 
     /// Reads one response to a request with `method`.
     pub async fn read_response_to(&mut self, method: &str) -> anyhow::Result<Message> {
-        let head = self
-            .read_head(method == "HEAD")
-            .await?
-            .context("the connection ended instead of a response")?;
+        let head = self.read_head(method == "HEAD").await?.context("the connection ended instead of a response")?;
         let (body, trailers, cut) = self.read_rest().await?;
-        Ok(Message {
-            head,
-            body,
-            trailers,
-            cut,
-        })
+        Ok(Message { head, body, trailers, cut })
     }
 
     /// Sends a request and reads its final response; interim ones are passed over.
@@ -112,18 +89,13 @@ impl RawClient {
 
     /// A GET with nothing but Host.
     pub async fn get(&mut self, host: &str, path: &str) -> anyhow::Result<Message> {
-        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"))
-            .await
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await
     }
 
     /// Waits for the end of the connection, which must come with no more bytes.
     pub async fn read_end(&mut self) -> anyhow::Result<End> {
         let (rest, end) = self.wire.take_rest().await?;
-        ensure!(
-            rest.is_empty(),
-            "bytes where the end should be: {}",
-            crate::text::show(&rest)
-        );
+        ensure!(rest.is_empty(), "bytes where the end should be: {}", crate::text::show(&rest));
         Ok(end)
     }
 }

@@ -30,8 +30,7 @@ impl TempDir {
     pub fn new(label: &str) -> anyhow::Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path =
-            std::env::temp_dir().join(format!("archipel-{label}-{}-{number}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("archipel-{label}-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&path)?;
         Ok(Self { path })
     }
@@ -75,10 +74,7 @@ impl Output {
 
     /// Everything so far.
     pub fn text(&self) -> String {
-        self.text
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -98,17 +94,10 @@ pub struct Announcement {
 impl Announcement {
     /// Reads the JSON that the program announces.
     pub fn parse(json: &str) -> anyhow::Result<Self> {
-        let value: serde_json::Value =
-            serde_json::from_str(json).with_context(|| format!("announcement {json:?}"))?;
+        let value: serde_json::Value = serde_json::from_str(json).with_context(|| format!("announcement {json:?}"))?;
         let mut listeners = Vec::new();
-        for listener in value["listeners"]
-            .as_array()
-            .context("no listeners announced")?
-        {
-            let address = listener["address"]
-                .as_str()
-                .context("a listener without an address")?
-                .parse()?;
+        for listener in value["listeners"].as_array().context("no listeners announced")? {
+            let address = listener["address"].as_str().context("a listener without an address")?.parse()?;
             listeners.push((address, listener["tls"].as_bool().unwrap_or(false)));
         }
         Ok(Self {
@@ -121,20 +110,12 @@ impl Announcement {
 
     /// The first plain listener.
     pub fn plain(&self) -> anyhow::Result<SocketAddr> {
-        self.listeners
-            .iter()
-            .find(|(_, tls)| !tls)
-            .map(|(a, _)| *a)
-            .context("no plain listener")
+        self.listeners.iter().find(|(_, tls)| !tls).map(|(a, _)| *a).context("no plain listener")
     }
 
     /// The first TLS listener.
     pub fn tls(&self) -> anyhow::Result<SocketAddr> {
-        self.listeners
-            .iter()
-            .find(|(_, tls)| *tls)
-            .map(|(a, _)| *a)
-            .context("no TLS listener")
+        self.listeners.iter().find(|(_, tls)| *tls).map(|(a, _)| *a).context("no TLS listener")
     }
 }
 
@@ -154,41 +135,23 @@ impl Edge {
     /// Starts `binary up --config DIR --announce -` with more arguments and waits until it is ready.
     pub async fn start(binary: &Path, config: &Path, more: &[&str]) -> anyhow::Result<Self> {
         let mut command = Command::new(binary);
-        command
-            .arg("up")
-            .arg("--config")
-            .arg(config)
-            .args(["--announce", "-"])
-            .args(more);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("start {}", binary.display()))?;
+        command.arg("up").arg("--config").arg(config).args(["--announce", "-"]).args(more);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().with_context(|| format!("start {}", binary.display()))?;
         let output = Output::default();
         let (ready, mut readiness) = watch::channel(None);
         let stdout = child.stdout.take().context("stdout is piped")?;
         let stderr = child.stderr.take().context("stderr is piped")?;
         tokio::spawn(drain(stderr, output.clone(), None));
         tokio::spawn(drain(stdout, output.clone(), Some(ready)));
-        let line = within("the readiness line", async {
-            readiness
-                .wait_for(Option::is_some)
-                .await
-                .map(|line| line.clone())
-        })
-        .await;
+        let line =
+            within("the readiness line", async { readiness.wait_for(Option::is_some).await.map(|line| line.clone()) })
+                .await;
         let line = match line {
             Ok(Ok(Some(line))) => line,
             _ => {
                 let status = child.try_wait();
-                bail!(
-                    "the edge did not become ready ({status:?}); it wrote:\n{}",
-                    output.text()
-                );
+                bail!("the edge did not become ready ({status:?}); it wrote:\n{}", output.text());
             }
         };
         let at = Announcement::parse(&line)?;
@@ -212,10 +175,7 @@ impl Edge {
         self.signal(Signal::TERM)?;
         let status = self.wait().await?;
         if !status.success() {
-            bail!(
-                "the edge ended with {status}; it wrote:\n{}",
-                self.output.text()
-            );
+            bail!("the edge ended with {status}; it wrote:\n{}", self.output.text());
         }
         Ok(())
     }
@@ -229,19 +189,12 @@ impl Edge {
     pub fn resident_bytes(&self) -> anyhow::Result<u64> {
         let id = self.child.id().context("the edge has ended already")?;
         let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .context("the kernel tells VmRSS")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("the kernel tells VmRSS")?;
         Ok(line.trim().trim_end_matches(" kB").trim().parse::<u64>()? * 1024)
     }
 }
 
-async fn drain(
-    pipe: impl AsyncRead + Unpin,
-    output: Output,
-    ready: Option<watch::Sender<Option<String>>>,
-) {
+async fn drain(pipe: impl AsyncRead + Unpin, output: Output, ready: Option<watch::Sender<Option<String>>>) {
     let mut lines = BufReader::new(pipe).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         output.push(&line);
@@ -252,15 +205,8 @@ async fn drain(
 }
 
 /// Runs a command of the program to its end; status, standard output and standard error.
-pub async fn run(
-    binary: &Path,
-    arguments: &[&str],
-) -> anyhow::Result<(ExitStatus, String, String)> {
-    let work = Command::new(binary)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
+pub async fn run(binary: &Path, arguments: &[&str]) -> anyhow::Result<(ExitStatus, String, String)> {
+    let work = Command::new(binary).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
     let output = within(&format!("{arguments:?}"), work).await??;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ok((output.status, text(&output.stdout), text(&output.stderr)))

@@ -70,10 +70,7 @@ impl H2Client {
 
     /// A GET of an absolute URI, to its end.
     pub async fn get(&mut self, uri: &str) -> anyhow::Result<H2Response> {
-        self.start(Request::get(uri).body(())?, true)
-            .await?
-            .finish()
-            .await
+        self.start(Request::get(uri).body(())?, true).await?.finish().await
     }
 }
 
@@ -121,11 +118,6 @@ impl H2Exchange {
             body.extend_from_slice(&piece);
         }
         let trailers = within("HTTP/2 trailers", stream.trailers()).await??;
-        Ok(H2Response {
-            interim,
-            head: Response::from_parts(parts, ()),
-            body,
-            trailers,
-        })
+        Ok(H2Response { interim, head: Response::from_parts(parts, ()), body, trailers })
     }
 }

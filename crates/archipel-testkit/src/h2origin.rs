@@ -105,11 +105,7 @@ impl H2Origin {
                 while tasks.try_join_next().is_some() {}
             }
         });
-        Ok(Self {
-            address,
-            shared,
-            accepting,
-        })
+        Ok(Self { address, shared, accepting })
     }
 
     /// Where it listens.
@@ -134,10 +130,7 @@ async fn serve(stream: Stream, shared: Arc<Mutex<Shared>>) -> anyhow::Result<()>
         state.connections += 1;
         state.connections
     };
-    let mut connection = h2::server::Builder::new()
-        .enable_connect_protocol()
-        .handshake::<_, Bytes>(stream)
-        .await?;
+    let mut connection = h2::server::Builder::new().enable_connect_protocol().handshake::<_, Bytes>(stream).await?;
     let mut tasks = tokio::task::JoinSet::new();
     while let Some(next) = connection.accept().await {
         let (request, respond) = next?;
@@ -161,10 +154,7 @@ async fn answer(
         connection,
         method: parts.method.to_string(),
         uri: parts.uri.to_string(),
-        protocol: parts
-            .extensions
-            .get::<h2::ext::Protocol>()
-            .map(|p| p.as_str().to_owned()),
+        protocol: parts.extensions.get::<h2::ext::Protocol>().map(|p| p.as_str().to_owned()),
         fields: parts.headers,
         body: Vec::new(),
         trailers: None,
@@ -173,18 +163,8 @@ async fn answer(
     let (at, reply) = {
         let mut state = lock(&shared);
         state.requests.push(received);
-        let unknown = Reply2 {
-            status: 404,
-            ..Reply2::default()
-        };
-        (
-            state.requests.len() - 1,
-            state
-                .replies
-                .get(parts.uri.path())
-                .cloned()
-                .unwrap_or(unknown),
-        )
+        let unknown = Reply2 { status: 404, ..Reply2::default() };
+        (state.requests.len() - 1, state.replies.get(parts.uri.path()).cloned().unwrap_or(unknown))
     };
     for status in &reply.interim {
         respond.send_informational(Response::builder().status(*status).body(())?)?;
@@ -193,8 +173,7 @@ async fn answer(
     for (name, value) in &reply.fields {
         head = head.header(*name, *value);
     }
-    let bare =
-        reply.body.is_empty() && reply.trailers.is_empty() && !reply.echo && reply.reset.is_none();
+    let bare = reply.body.is_empty() && reply.trailers.is_empty() && !reply.echo && reply.reset.is_none();
     let mut send = respond.send_response(head.body(())?, bare)?;
     if bare {
         return Ok(());
@@ -209,9 +188,7 @@ async fn answer(
         let piece = match piece {
             Ok(piece) => piece,
             Err(error) => {
-                note(&shared, at, |r| {
-                    r.cancelled = Some(error.reason().map_or(u32::MAX, u32::from))
-                });
+                note(&shared, at, |r| r.cancelled = Some(error.reason().map_or(u32::MAX, u32::from)));
                 return Ok(());
             }
         };

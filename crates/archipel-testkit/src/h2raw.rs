@@ -63,10 +63,8 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 
 /// Bytes of a SETTINGS frame.
 pub fn settings(pairs: &[(u16, u32)]) -> Vec<u8> {
-    let payload: Vec<u8> = pairs
-        .iter()
-        .flat_map(|(k, v)| [&k.to_be_bytes()[..], &v.to_be_bytes()[..]].concat())
-        .collect();
+    let payload: Vec<u8> =
+        pairs.iter().flat_map(|(k, v)| [&k.to_be_bytes()[..], &v.to_be_bytes()[..]].concat()).collect();
     frame(kind::SETTINGS, 0, 0, &payload)
 }
 
@@ -133,18 +131,9 @@ pub struct RawH2 {
 impl RawH2 {
     /// Connects, with an open window.
     pub async fn connect(target: &Target) -> anyhow::Result<Self> {
-        let mut h2 = Self::connect_with(
-            target,
-            &[(1, 0), (2, 0), (4, 0x7fff_ffff), (5, 1 << 20), (6, 1 << 20)],
-        )
-        .await?;
-        h2.send(&frame(
-            kind::WINDOW_UPDATE,
-            0,
-            0,
-            &(0x7fff_ffffu32 - 65_535).to_be_bytes(),
-        ))
-        .await;
+        let mut h2 =
+            Self::connect_with(target, &[(1, 0), (2, 0), (4, 0x7fff_ffff), (5, 1 << 20), (6, 1 << 20)]).await?;
+        h2.send(&frame(kind::WINDOW_UPDATE, 0, 0, &(0x7fff_ffffu32 - 65_535).to_be_bytes())).await;
         Ok(h2)
     }
 
@@ -170,11 +159,7 @@ impl RawH2 {
     }
 
     /// Sends a request head on the next stream and returns its number.
-    pub async fn send_head<N: AsRef<[u8]>, V: AsRef<[u8]>>(
-        &mut self,
-        fields: &[(N, V)],
-        end: bool,
-    ) -> u32 {
+    pub async fn send_head<N: AsRef<[u8]>, V: AsRef<[u8]>>(&mut self, fields: &[(N, V)], end: bool) -> u32 {
         let stream = self.next_stream;
         self.next_stream += 2;
         self.send_headers(stream, fields, end).await;
@@ -182,33 +167,16 @@ impl RawH2 {
     }
 
     /// Sends a field section on a stream: a request head or trailers.
-    pub async fn send_headers<N: AsRef<[u8]>, V: AsRef<[u8]>>(
-        &mut self,
-        stream: u32,
-        fields: &[(N, V)],
-        end: bool,
-    ) {
+    pub async fn send_headers<N: AsRef<[u8]>, V: AsRef<[u8]>>(&mut self, stream: u32, fields: &[(N, V)], end: bool) {
         let block = encode(fields);
         let mut out = Vec::new();
         // Larger blocks continue in CONTINUATION frames: 16,384 is the frame size every peer accepts.
         let mut pieces = block.chunks(16_384).peekable();
         let mut first = true;
         while let Some(piece) = pieces.next() {
-            let flags = if pieces.peek().is_none() {
-                END_HEADERS
-            } else {
-                0
-            } | if first && end { END_STREAM } else { 0 };
-            out.extend(frame(
-                if first {
-                    kind::HEADERS
-                } else {
-                    kind::CONTINUATION
-                },
-                flags,
-                stream,
-                piece,
-            ));
+            let flags =
+                if pieces.peek().is_none() { END_HEADERS } else { 0 } | if first && end { END_STREAM } else { 0 };
+            out.extend(frame(if first { kind::HEADERS } else { kind::CONTINUATION }, flags, stream, piece));
             first = false;
         }
         self.send(&out).await;
@@ -222,26 +190,16 @@ impl RawH2 {
             out = frame(kind::DATA, u8::from(end), stream, b"");
         }
         while let Some(piece) = pieces.next() {
-            out.extend(frame(
-                kind::DATA,
-                u8::from(end && pieces.peek().is_none()),
-                stream,
-                piece,
-            ));
+            out.extend(frame(kind::DATA, u8::from(end && pieces.peek().is_none()), stream, piece));
         }
         self.send(&out).await;
     }
 
     /// A GET's head.
     pub fn get(host: &str, path: &str) -> Fields {
-        [
-            (":method", "GET"),
-            (":scheme", "http"),
-            (":authority", host),
-            (":path", path),
-        ]
-        .map(|(n, v)| (n.to_owned(), v.to_owned()))
-        .to_vec()
+        [(":method", "GET"), (":scheme", "http"), (":authority", host), (":path", path)]
+            .map(|(n, v)| (n.to_owned(), v.to_owned()))
+            .to_vec()
     }
 
     /// Reads one frame and books it; false at the end of the connection.
@@ -250,15 +208,9 @@ impl RawH2 {
             return Ok(false);
         };
         if frame.kind == kind::HEADERS {
-            ensure!(
-                frame.flags & 0x28 == 0,
-                "padded or prioritised HEADERS from a server"
-            );
+            ensure!(frame.flags & 0x28 == 0, "padded or prioritised HEADERS from a server");
             while frame.flags & END_HEADERS == 0 {
-                let more = self
-                    .take_frame()
-                    .await?
-                    .context("the connection ended within a header block")?;
+                let more = self.take_frame().await?.context("the connection ended within a header block")?;
                 ensure!(
                     more.kind == kind::CONTINUATION && more.stream == frame.stream,
                     "a header block was interrupted"
@@ -281,12 +233,7 @@ impl RawH2 {
             return Ok(None);
         };
         *self.counts.entry(head[3]).or_default() += 1;
-        Ok(Some(Frame {
-            kind: head[3],
-            flags: head[4],
-            stream,
-            payload,
-        }))
+        Ok(Some(Frame { kind: head[3], flags: head[4], stream, payload }))
     }
 
     async fn book(&mut self, frame: Frame) -> anyhow::Result<()> {
@@ -300,16 +247,10 @@ impl RawH2 {
                 .context("a short frame")
         };
         let event = match frame.kind {
-            kind::HEADERS => Event::Headers {
-                fields: decode(&frame.payload)?,
-                end,
-            },
+            kind::HEADERS => Event::Headers { fields: decode(&frame.payload)?, end },
             kind::DATA => {
                 ensure!(frame.flags & 8 == 0, "padded DATA from a server");
-                Event::Data {
-                    bytes: frame.payload.clone(),
-                    end,
-                }
+                Event::Data { bytes: frame.payload.clone(), end }
             }
             kind::RST_STREAM => Event::Reset(word(0)?),
             kind::GOAWAY => {
@@ -332,19 +273,11 @@ impl RawH2 {
         };
         if self.ended.get(&frame.stream).copied().unwrap_or(false) {
             // Only a reset may follow the end of a stream (RFC 9113 section 8.1).
-            ensure!(
-                matches!(event, Event::Reset(_)),
-                "{event:?} on stream {} after its end",
-                frame.stream
-            );
+            ensure!(matches!(event, Event::Reset(_)), "{event:?} on stream {} after its end", frame.stream);
             return Ok(());
         }
-        self.ended
-            .insert(frame.stream, end && frame.kind != kind::RST_STREAM);
-        self.streams
-            .entry(frame.stream)
-            .or_default()
-            .push_back(event);
+        self.ended.insert(frame.stream, end && frame.kind != kind::RST_STREAM);
+        self.streams.entry(frame.stream).or_default().push_back(event);
         Ok(())
     }
 
@@ -376,34 +309,13 @@ impl RawH2 {
     pub async fn read_head(&mut self, stream: u32) -> anyhow::Result<Result<Head2, Refusal>> {
         match self.event(stream).await? {
             Event::Headers { fields, end } => {
-                let (pseudo, rest): (Fields, Fields) =
-                    fields.into_iter().partition(|(n, _)| n.starts_with(':'));
-                ensure!(
-                    pseudo.len() == 1 && pseudo[0].0 == ":status",
-                    "pseudo fields {pseudo:?}"
-                );
-                ensure!(
-                    rest.iter()
-                        .all(|(n, _)| !n.bytes().any(|b| b.is_ascii_uppercase())),
-                    "upper case in {rest:?}"
-                );
-                for banned in [
-                    "connection",
-                    "keep-alive",
-                    "proxy-connection",
-                    "transfer-encoding",
-                    "upgrade",
-                ] {
-                    ensure!(
-                        rest.iter().all(|(n, _)| n != banned),
-                        "{banned} in an HTTP/2 response"
-                    );
+                let (pseudo, rest): (Fields, Fields) = fields.into_iter().partition(|(n, _)| n.starts_with(':'));
+                ensure!(pseudo.len() == 1 && pseudo[0].0 == ":status", "pseudo fields {pseudo:?}");
+                ensure!(rest.iter().all(|(n, _)| !n.bytes().any(|b| b.is_ascii_uppercase())), "upper case in {rest:?}");
+                for banned in ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"] {
+                    ensure!(rest.iter().all(|(n, _)| n != banned), "{banned} in an HTTP/2 response");
                 }
-                Ok(Ok(Head2 {
-                    status: pseudo[0].1.parse()?,
-                    fields: rest,
-                    end,
-                }))
+                Ok(Ok(Head2 { status: pseudo[0].1.parse()?, fields: rest, end }))
             }
             Event::Reset(code) => Ok(Err(Refusal::Reset(code))),
             Event::Gone(code) => Ok(Err(Refusal::Gone(code))),
@@ -412,10 +324,7 @@ impl RawH2 {
     }
 
     /// Reads the rest of a body: bytes, trailers, and how it was cut if it was.
-    pub async fn read_rest(
-        &mut self,
-        stream: u32,
-    ) -> anyhow::Result<(Vec<u8>, Fields, Option<Refusal>)> {
+    pub async fn read_rest(&mut self, stream: u32) -> anyhow::Result<(Vec<u8>, Fields, Option<Refusal>)> {
         let mut body = Vec::new();
         loop {
             match self.event(stream).await? {
@@ -444,16 +353,9 @@ impl RawH2 {
                     let rest = bytes.split_off(bytes.len().min(count - body.len()));
                     body.extend(bytes);
                     if !rest.is_empty() || end {
-                        self.streams
-                            .entry(stream)
-                            .or_default()
-                            .push_front(Event::Data { bytes: rest, end });
+                        self.streams.entry(stream).or_default().push_front(Event::Data { bytes: rest, end });
                     }
-                    ensure!(
-                        !end || body.len() == count,
-                        "the body ended after {} bytes",
-                        body.len()
-                    );
+                    ensure!(!end || body.len() == count, "the body ended after {} bytes", body.len());
                 }
                 other => bail!("{other:?} after {} of {count} body bytes", body.len()),
             }
@@ -470,11 +372,7 @@ impl RawH2 {
                 Err(refusal) => bail!("stream {stream} was refused: {refusal:?}"),
             };
             if head.status >= 200 {
-                let body = if head.end {
-                    Vec::new()
-                } else {
-                    self.read_rest(stream).await?.0
-                };
+                let body = if head.end { Vec::new() } else { self.read_rest(stream).await?.0 };
                 return Ok((head, body));
             }
         }

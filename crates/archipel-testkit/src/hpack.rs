@@ -66,11 +66,7 @@ pub fn decode(mut block: &[u8]) -> anyhow::Result<Fields> {
             ensure!(size == 0, "table size {size} where we allow 0");
         } else {
             let index = read_integer(&mut block, if first & 0x40 != 0 { 6 } else { 4 })?;
-            let name = if index == 0 {
-                read_string(&mut block)?
-            } else {
-                entry(index)?.0.to_owned()
-            };
+            let name = if index == 0 { read_string(&mut block)? } else { entry(index)?.0.to_owned() };
             fields.push((name, read_string(&mut block)?));
         }
     }
@@ -78,10 +74,7 @@ pub fn decode(mut block: &[u8]) -> anyhow::Result<Fields> {
 }
 
 fn entry(index: usize) -> anyhow::Result<(&'static str, &'static str)> {
-    STATIC
-        .get(index.wrapping_sub(1))
-        .copied()
-        .with_context(|| format!("index {index} is not in the static table"))
+    STATIC.get(index.wrapping_sub(1)).copied().with_context(|| format!("index {index} is not in the static table"))
 }
 
 fn read_integer(block: &mut &[u8], prefix: u32) -> anyhow::Result<usize> {
@@ -101,9 +94,7 @@ fn read_integer(block: &mut &[u8], prefix: u32) -> anyhow::Result<usize> {
 }
 
 fn next(block: &mut &[u8]) -> anyhow::Result<u8> {
-    let (first, rest) = block
-        .split_first()
-        .context("a header block ends too early")?;
+    let (first, rest) = block.split_first().context("a header block ends too early")?;
     *block = rest;
     Ok(*first)
 }
@@ -113,11 +104,7 @@ fn read_string(block: &mut &[u8]) -> anyhow::Result<String> {
     let length = read_integer(block, 7)?;
     let text = block.get(..length).context("a string ends too early")?;
     *block = &block[length..];
-    let bytes = if huffman {
-        unhuffman(text)?
-    } else {
-        text.to_vec()
-    };
+    let bytes = if huffman { unhuffman(text)? } else { text.to_vec() };
     Ok(bytes.into_iter().map(char::from).collect())
 }
 
@@ -129,18 +116,12 @@ fn unhuffman(text: &[u8]) -> anyhow::Result<Vec<u8>> {
     let (mut code, mut length) = (0u32, 0u8);
     // First code of the current length, and how many shorter symbols there are.
     let (mut first, mut skipped) = (0u32, 0usize);
-    for bit in text
-        .iter()
-        .flat_map(|byte| (0..8).rev().map(move |i| byte >> i & 1))
-    {
+    for bit in text.iter().flat_map(|byte| (0..8).rev().map(move |i| byte >> i & 1)) {
         code = code << 1 | u32::from(bit);
         length += 1;
         ensure!(length <= 30, "bad Huffman code");
         first <<= 1;
-        let count = order[skipped..]
-            .iter()
-            .take_while(|s| LENGTHS[usize::from(**s)] == length)
-            .count();
+        let count = order[skipped..].iter().take_while(|s| LENGTHS[usize::from(**s)] == length).count();
         if code >= first && ((code - first) as usize) < count {
             out.push(order[skipped + (code - first) as usize]);
             (code, length, first, skipped) = (0, 0, 0, 0);
@@ -149,10 +130,7 @@ fn unhuffman(text: &[u8]) -> anyhow::Result<Vec<u8>> {
             skipped += count;
         }
     }
-    ensure!(
-        length < 8 && code == (1 << length) - 1,
-        "bad Huffman padding"
-    );
+    ensure!(length < 8 && code == (1 << length) - 1, "bad Huffman padding");
     Ok(out)
 }
 
@@ -203,21 +181,12 @@ mod tests {
     #[test]
     fn examples_of_the_standard() {
         assert_eq!(
-            unhuffman(&[
-                0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff
-            ])
-            .unwrap(),
+            unhuffman(&[0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff]).unwrap(),
             b"www.example.com"
         );
         assert_eq!(unhuffman(&[0x64, 0x02]).unwrap(), b"302");
-        assert_eq!(
-            unhuffman(&[0xae, 0xc3, 0x77, 0x1a, 0x4b]).unwrap(),
-            b"private"
-        );
-        assert_eq!(
-            decode(&[0x88]).unwrap(),
-            [(":status".to_owned(), "200".to_owned())]
-        );
+        assert_eq!(unhuffman(&[0xae, 0xc3, 0x77, 0x1a, 0x4b]).unwrap(), b"private");
+        assert_eq!(decode(&[0x88]).unwrap(), [(":status".to_owned(), "200".to_owned())]);
         assert!(decode(&[0xbe]).is_err());
     }
 }

@@ -23,32 +23,18 @@ impl Head {
     /// Parses the bytes of a head, which must end with an empty line.
     pub fn parse(raw: &[u8]) -> anyhow::Result<Self> {
         let text: String = raw.iter().map(|b| char::from(*b)).collect();
-        let body = text
-            .strip_suffix("\r\n\r\n")
-            .context("a head must end with an empty line")?;
+        let body = text.strip_suffix("\r\n\r\n").context("a head must end with an empty line")?;
         ensure!(!body.contains('\0'), "NUL in a head: {}", show(raw));
         let mut lines = body.split("\r\n");
         let start = lines.next().unwrap_or_default().to_owned();
         let fields = lines.map(field).collect::<anyhow::Result<Vec<_>>>()?;
-        ensure!(
-            !start.contains(['\r', '\n']),
-            "bare CR or LF in the start line: {}",
-            show(raw)
-        );
-        Ok(Self {
-            start,
-            fields,
-            raw: raw.to_vec(),
-        })
+        ensure!(!start.contains(['\r', '\n']), "bare CR or LF in the start line: {}", show(raw));
+        Ok(Self { start, fields, raw: raw.to_vec() })
     }
 
     /// All values of a field, in order.
     pub fn all<'a>(&'a self, name: &str) -> Vec<&'a str> {
-        self.fields
-            .iter()
-            .filter(|(n, _)| n.eq_ignore_ascii_case(name))
-            .map(|(_, v)| v.as_str())
-            .collect()
+        self.fields.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str()).collect()
     }
 
     /// The value of a field that occurs at most once.
@@ -59,25 +45,15 @@ impl Head {
     /// The values of a list field joined with commas, in lower case.
     pub fn list(&self, name: &str) -> Vec<String> {
         let joined = self.all(name).join(",").to_ascii_lowercase();
-        joined
-            .split(',')
-            .map(|v| v.trim().to_owned())
-            .filter(|v| !v.is_empty())
-            .collect()
+        joined.split(',').map(|v| v.trim().to_owned()).filter(|v| !v.is_empty()).collect()
     }
 
     /// The status code of a status line.
     pub fn status(&self) -> anyhow::Result<u16> {
-        let rest = self
-            .start
-            .strip_prefix("HTTP/1.1 ")
-            .with_context(|| format!("not a status line: {:?}", self.start))?;
+        let rest =
+            self.start.strip_prefix("HTTP/1.1 ").with_context(|| format!("not a status line: {:?}", self.start))?;
         let code = rest.get(..3).context("a status line without a code")?;
-        ensure!(
-            rest.as_bytes().get(3).is_none_or(|b| *b == b' '),
-            "bad status line {:?}",
-            self.start
-        );
+        ensure!(rest.as_bytes().get(3).is_none_or(|b| *b == b' '), "bad status line {:?}", self.start);
         Ok(code.parse()?)
     }
 
@@ -93,18 +69,10 @@ impl Head {
 }
 
 fn field(line: &str) -> anyhow::Result<(String, String)> {
-    let (name, value) = line
-        .split_once(':')
-        .with_context(|| format!("a field line without a colon: {line:?}"))?;
+    let (name, value) = line.split_once(':').with_context(|| format!("a field line without a colon: {line:?}"))?;
     let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-    ensure!(
-        !name.is_empty() && name.chars().all(token),
-        "bad field name {name:?}"
-    );
-    ensure!(
-        !value.contains(['\r', '\n']),
-        "bare CR or LF in field {name}: {value:?}"
-    );
+    ensure!(!name.is_empty() && name.chars().all(token), "bad field name {name:?}");
+    ensure!(!value.contains(['\r', '\n']), "bare CR or LF in field {name}: {value:?}");
     Ok((name.to_owned(), value.trim_matches([' ', '\t']).to_owned()))
 }
 
@@ -144,11 +112,7 @@ impl Framing {
     fn explicit(head: &Head) -> anyhow::Result<Option<Self>> {
         let coding = head.list("transfer-encoding");
         let lengths = head.all("content-length");
-        ensure!(
-            coding.is_empty() || lengths.is_empty(),
-            "Content-Length beside Transfer-Encoding: {:?}",
-            head.fields
-        );
+        ensure!(coding.is_empty() || lengths.is_empty(), "Content-Length beside Transfer-Encoding: {:?}", head.fields);
         if !coding.is_empty() {
             ensure!(coding == ["chunked"], "transfer codings {coding:?}");
             return Ok(Some(Self::Chunked));
@@ -156,14 +120,8 @@ impl Framing {
         let Some(length) = lengths.first() else {
             return Ok(None);
         };
-        ensure!(
-            lengths.len() == 1,
-            "several Content-Length lines: {lengths:?}"
-        );
-        ensure!(
-            !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit()),
-            "bad Content-Length {length:?}"
-        );
+        ensure!(lengths.len() == 1, "several Content-Length lines: {lengths:?}");
+        ensure!(!length.is_empty() && length.bytes().all(|b| b.is_ascii_digit()), "bad Content-Length {length:?}");
         Ok(Some(Self::Length(length.parse()?)))
     }
 }
@@ -243,10 +201,7 @@ impl BodyReader {
     }
 
     fn absorb(&mut self, wire: &mut Wire) {
-        let n = wire
-            .buffer
-            .len()
-            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let n = wire.buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
         self.decoded.extend(wire.buffer.drain(..n));
         self.left -= n as u64;
         self.total += n as u64;
@@ -279,11 +234,7 @@ impl BodyReader {
                 self.cut = wire.end;
                 return Ok(());
             };
-            ensure!(
-                end == b"\r\n",
-                "chunk data must end with CRLF, not {}",
-                show(&end)
-            );
+            ensure!(end == b"\r\n", "chunk data must end with CRLF, not {}", show(&end));
         }
         let Some(line) = wire.take_through(b"\r\n").await? else {
             self.cut = wire.end;
@@ -291,9 +242,7 @@ impl BodyReader {
         };
         let digits = std::str::from_utf8(&line[..line.len() - 2])?;
         ensure!(
-            !digits.is_empty()
-                && digits.len() <= 16
-                && digits.bytes().all(|b| b.is_ascii_hexdigit()),
+            !digits.is_empty() && digits.len() <= 16 && digits.bytes().all(|b| b.is_ascii_hexdigit()),
             "bad chunk size line {digits:?}"
         );
         self.left = u64::from_str_radix(digits, 16)?;
@@ -311,10 +260,7 @@ impl BodyReader {
                 self.cut = wire.end;
                 return Ok(());
             };
-            let line: String = line[..line.len() - 2]
-                .iter()
-                .map(|b| char::from(*b))
-                .collect();
+            let line: String = line[..line.len() - 2].iter().map(|b| char::from(*b)).collect();
             if line.is_empty() {
                 self.complete = true;
                 return Ok(());
@@ -327,11 +273,7 @@ impl BodyReader {
     pub async fn take(&mut self, wire: &mut Wire, count: usize) -> anyhow::Result<Vec<u8>> {
         while self.decoded.len() < count {
             if self.is_over() {
-                bail!(
-                    "the body ended after {} bytes: {}",
-                    self.decoded.len(),
-                    show(&self.decoded)
-                );
+                bail!("the body ended after {} bytes: {}", self.decoded.len(), show(&self.decoded));
             }
             self.advance(wire).await?;
         }
@@ -382,12 +324,7 @@ pub async fn read_request(wire: &mut Wire) -> anyhow::Result<Option<Message>> {
 pub async fn read_body(wire: &mut Wire, head: Head, framing: Framing) -> anyhow::Result<Message> {
     let mut reader = BodyReader::new(framing);
     let body = reader.take_all(wire).await?;
-    Ok(Message {
-        head,
-        body,
-        trailers: reader.trailers,
-        cut: reader.cut,
-    })
+    Ok(Message { head, body, trailers: reader.trailers, cut: reader.cut })
 }
 
 #[cfg(test)]
@@ -401,10 +338,7 @@ mod tests {
     #[test]
     fn heads() {
         let good = head("HTTP/1.1 200 OK\r\nA: 1\r\na:  2 \r\n\r\n").unwrap();
-        assert_eq!(
-            (good.status().unwrap(), good.all("A"), good.get("b")),
-            (200, vec!["1", "2"], None)
-        );
+        assert_eq!((good.status().unwrap(), good.all("A"), good.get("b")), (200, vec!["1", "2"], None));
         for bad in [
             "HTTP/1.1 200 OK\r\nA 1\r\n\r\n",
             "GET / HTTP/1.1\r\nA: 1\nB: 2\r\n\r\n",
@@ -432,11 +366,7 @@ mod tests {
             "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
         ] {
             assert!(
-                Framing::of_response(
-                    &head(&format!("HTTP/1.1 200 OK\r\n{bad}\r\n")).unwrap(),
-                    false
-                )
-                .is_err(),
+                Framing::of_response(&head(&format!("HTTP/1.1 200 OK\r\n{bad}\r\n")).unwrap(), false).is_err(),
                 "{bad}"
             );
         }

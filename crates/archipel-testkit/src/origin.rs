@@ -24,9 +24,7 @@ pub struct Gate {
 
 impl Default for Gate {
     fn default() -> Self {
-        Self {
-            open: Arc::new(watch::Sender::new(false)),
-        }
+        Self { open: Arc::new(watch::Sender::new(false)) }
     }
 }
 
@@ -78,13 +76,7 @@ pub enum Act {
 impl Act {
     /// A whole response with a right Content-Length.
     pub fn reply(status: &str, fields: &str, body: &str) -> Self {
-        Self::Send(
-            format!(
-                "HTTP/1.1 {status}\r\n{fields}Content-Length: {}\r\n\r\n{body}",
-                body.len()
-            )
-            .into_bytes(),
-        )
+        Self::Send(format!("HTTP/1.1 {status}\r\n{fields}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes())
     }
 
     /// Exact bytes.
@@ -126,9 +118,7 @@ impl Drop for ScriptedOrigin {
 }
 
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
-    shared
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 impl ScriptedOrigin {
@@ -143,18 +133,8 @@ impl ScriptedOrigin {
         let address = listener.local_addr()?;
         let shared = Arc::new(Mutex::new(Shared::default()));
         let changed = Arc::new(Notify::new());
-        let accepting = tokio::spawn(accept(
-            listener,
-            tls,
-            Arc::clone(&shared),
-            Arc::clone(&changed),
-        ));
-        Ok(Self {
-            address,
-            shared,
-            changed,
-            accepting,
-        })
+        let accepting = tokio::spawn(accept(listener, tls, Arc::clone(&shared), Arc::clone(&changed)));
+        Ok(Self { address, shared, changed, accepting })
     }
 
     /// Where it listens.
@@ -174,11 +154,7 @@ impl ScriptedOrigin {
 
     /// How many requests named this target.
     pub fn count(&self, target: &str) -> usize {
-        lock(&self.shared)
-            .requests
-            .iter()
-            .filter(|r| r.message.head.target() == target)
-            .count()
+        lock(&self.shared).requests.iter().filter(|r| r.message.head.target() == target).count()
     }
 
     /// Every byte received, a connection each.
@@ -193,20 +169,17 @@ impl ScriptedOrigin {
 
     /// Waits until `wanted` requests for `target` have come.
     pub async fn wait_for(&self, target: &str, wanted: usize) -> anyhow::Result<()> {
-        crate::within(
-            &format!("{wanted} requests for {target} at the origin"),
-            async {
-                loop {
-                    let next = self.changed.notified();
-                    tokio::pin!(next);
-                    next.as_mut().enable();
-                    if self.count(target) >= wanted {
-                        return;
-                    }
-                    next.await;
+        crate::within(&format!("{wanted} requests for {target} at the origin"), async {
+            loop {
+                let next = self.changed.notified();
+                tokio::pin!(next);
+                next.as_mut().enable();
+                if self.count(target) >= wanted {
+                    return;
                 }
-            },
-        )
+                next.await;
+            }
+        })
         .await
     }
 }
@@ -234,12 +207,7 @@ async fn accept(
                     Err(error) => return lock(&shared).faults.push(format!("TLS: {error}")),
                 },
             };
-            let mut connection = Connection {
-                index,
-                wire: Wire::new(stream),
-                shared,
-                changed,
-            };
+            let mut connection = Connection { index, wire: Wire::new(stream), shared, changed };
             if let Err(error) = connection.serve().await {
                 let fault = format!("connection {index}: {error:#}");
                 lock(&connection.shared).faults.push(fault);
@@ -272,14 +240,9 @@ impl Connection {
             let framing = Framing::of_request(&head)?;
             let script = self.script(head.target());
             let mut pending = Some(framing);
-            let mut message = Message {
-                head,
-                ..Message::default()
-            };
-            let reads_first = !script
-                .iter()
-                .any(|act| matches!(act, Act::ReadBody | Act::Wait(_) | Act::Echo))
-                && !early(&message);
+            let mut message = Message { head, ..Message::default() };
+            let reads_first =
+                !script.iter().any(|act| matches!(act, Act::ReadBody | Act::Wait(_) | Act::Echo)) && !early(&message);
             if reads_first {
                 message = self.read(message, &mut pending).await?;
             }
@@ -299,11 +262,7 @@ impl Connection {
         }
     }
 
-    async fn read(
-        &mut self,
-        message: Message,
-        pending: &mut Option<Framing>,
-    ) -> anyhow::Result<Message> {
+    async fn read(&mut self, message: Message, pending: &mut Option<Framing>) -> anyhow::Result<Message> {
         let Some(framing) = pending.take() else {
             return Ok(message);
         };
@@ -316,11 +275,7 @@ impl Connection {
         let state = lock(&self.shared);
         let script = state.scripts.get(target).or_else(|| state.scripts.get("*"));
         script.cloned().unwrap_or_else(|| {
-            vec![Act::reply(
-                "404 Not Found",
-                "Cache-Control: no-store\r\n",
-                "no script for this path",
-            )]
+            vec![Act::reply("404 Not Found", "Cache-Control: no-store\r\n", "no script for this path")]
         })
     }
 
@@ -333,10 +288,7 @@ impl Connection {
 
     fn record(&self, message: Message) -> usize {
         let mut state = lock(&self.shared);
-        state.requests.push(Received {
-            connection: self.index,
-            message,
-        });
+        state.requests.push(Received { connection: self.index, message });
         self.changed.notify_waiters();
         state.requests.len() - 1
     }
@@ -370,15 +322,12 @@ impl Connection {
                 return Ok(false);
             }
             Act::Reset => {
-                let _ = socket2::SockRef::from(self.wire.stream().tcp())
-                    .set_linger(Some(std::time::Duration::ZERO));
+                let _ = socket2::SockRef::from(self.wire.stream().tcp()).set_linger(Some(std::time::Duration::ZERO));
                 return Ok(false);
             }
             Act::Echo => loop {
                 let bytes = std::mem::take(&mut self.wire.buffer);
-                if (!bytes.is_empty() && self.wire.send(&bytes).await.is_err())
-                    || !self.wire.fill_unbounded().await
-                {
+                if (!bytes.is_empty() && self.wire.send(&bytes).await.is_err()) || !self.wire.fill_unbounded().await {
                     return Ok(false);
                 }
                 self.note();

@@ -39,13 +39,7 @@ impl PlayedOrigin {
     pub async fn listen(tls: Option<Arc<ServerConfig>>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        Ok(Self {
-            listener: Some(listener),
-            _held: None,
-            tls,
-            address,
-            connections: Vec::new(),
-        })
+        Ok(Self { listener: Some(listener), _held: None, tls, address, connections: Vec::new() })
     }
 
     /// An address that refuses connections for as long as this lives.
@@ -53,13 +47,7 @@ impl PlayedOrigin {
         let socket = TcpSocket::new_v4()?;
         socket.bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0))?;
         let address = socket.local_addr()?;
-        Ok(Self {
-            listener: None,
-            _held: Some((socket, Vec::new())),
-            tls: None,
-            address,
-            connections: Vec::new(),
-        })
+        Ok(Self { listener: None, _held: Some((socket, Vec::new())), tls: None, address, connections: Vec::new() })
     }
 
     /// Where it is.
@@ -68,20 +56,14 @@ impl PlayedOrigin {
     }
 
     async fn accept(&mut self) -> anyhow::Result<usize> {
-        let listener = self
-            .listener
-            .as_ref()
-            .context("this origin does not accept")?;
+        let listener = self.listener.as_ref().context("this origin does not accept")?;
         let (tcp, _) = listener.accept().await?;
         tcp.set_nodelay(true)?;
         let stream = match &self.tls {
             None => Stream::Plain(tcp),
             Some(config) => Stream::accept_tls(tcp, Arc::clone(config)).await?,
         };
-        self.connections.push(Played {
-            wire: Some(Wire::new(stream)),
-            body: BodyReader::new(Framing::None),
-        });
+        self.connections.push(Played { wire: Some(Wire::new(stream)), body: BodyReader::new(Framing::None) });
         Ok(self.connections.len() - 1)
     }
 
@@ -100,18 +82,12 @@ impl PlayedOrigin {
 
     async fn await_bytes_unbounded(&mut self) -> anyhow::Result<usize> {
         loop {
-            if let Some(at) = self
-                .connections
-                .iter()
-                .position(|c| c.wire.as_ref().is_some_and(|w| !w.buffer.is_empty()))
+            if let Some(at) =
+                self.connections.iter().position(|c| c.wire.as_ref().is_some_and(|w| !w.buffer.is_empty()))
             {
                 return Ok(at + 1);
             }
-            let Self {
-                listener,
-                connections,
-                ..
-            } = self;
+            let Self { listener, connections, .. } = self;
             let listener = listener.as_ref().context("this origin does not accept")?;
             let mut waits: Vec<_> = connections
                 .iter_mut()
@@ -144,10 +120,7 @@ impl PlayedOrigin {
                         Err(_) => continue,
                     },
                 };
-                self.connections.push(Played {
-                    wire: Some(Wire::new(stream)),
-                    body: BodyReader::new(Framing::None),
-                });
+                self.connections.push(Played { wire: Some(Wire::new(stream)), body: BodyReader::new(Framing::None) });
             }
         }
     }
@@ -161,12 +134,7 @@ impl PlayedOrigin {
             };
             let rest = connection.body.take_decoded();
             if !wire.buffer.is_empty() || !rest.is_empty() {
-                found.push(format!(
-                    "connection {}: {}{}",
-                    at + 1,
-                    show(&rest),
-                    show(&wire.buffer)
-                ));
+                found.push(format!("connection {}: {}{}", at + 1, show(&rest), show(&wire.buffer)));
             }
         }
         found
@@ -175,20 +143,14 @@ impl PlayedOrigin {
     /// Completes TLS handshakes that the edge is expected to give up, until one has failed.
     pub async fn fail_handshake(&mut self) -> anyhow::Result<()> {
         let work = async {
-            let listener = self
-                .listener
-                .as_ref()
-                .context("this origin does not accept")?;
+            let listener = self.listener.as_ref().context("this origin does not accept")?;
             let config = self.tls.clone().context("this origin does not speak TLS")?;
             let (tcp, _) = listener.accept().await?;
             // With TLS 1.3 the server is done before the client has judged: only reading tells.
             if let Ok(stream) = Stream::accept_tls(tcp, config).await {
                 let mut wire = Wire::new(stream);
                 if wire.fill_unbounded().await {
-                    bail!(
-                        "the edge sent {} over a connection it should not trust",
-                        show(&wire.buffer)
-                    );
+                    bail!("the edge sent {} over a connection it should not trust", show(&wire.buffer));
                 }
             }
             Ok(())
@@ -199,16 +161,12 @@ impl PlayedOrigin {
 
 impl Played {
     fn wire(&mut self) -> anyhow::Result<&mut Wire> {
-        self.wire
-            .as_mut()
-            .context("the origin has closed this connection already")
+        self.wire.as_mut().context("the origin has closed this connection already")
     }
 
     /// Reads the next request's head.
     pub async fn read_head(&mut self) -> anyhow::Result<Head> {
-        let head = read_head(self.wire()?)
-            .await?
-            .context("the edge closed the connection instead of a request")?;
+        let head = read_head(self.wire()?).await?.context("the edge closed the connection instead of a request")?;
         self.body = BodyReader::new(Framing::of_request(&head)?);
         Ok(head)
     }

@@ -35,10 +35,7 @@ pub fn expand(line: &str, vars: &Vars) -> anyhow::Result<Vec<u8>> {
 }
 
 fn escape<'a>(rest: &'a str, out: &mut Vec<u8>) -> anyhow::Result<&'a str> {
-    let code = rest[1..]
-        .chars()
-        .next()
-        .context("a line ends with a lone backslash")?;
+    let code = rest[1..].chars().next().context("a line ends with a lone backslash")?;
     let byte = match code {
         'r' => b'\r',
         'n' => b'\n',
@@ -62,10 +59,7 @@ fn dollar<'a>(rest: &'a str, vars: &Vars, out: &mut Vec<u8>) -> anyhow::Result<&
     if let Some(inner) = rest.strip_prefix("$(") {
         let (inner, after) = inner.split_once(')').context("$( without )")?;
         let (text, count) = inner.rsplit_once('*').context("$(text*count) needs a *")?;
-        let count: usize = count
-            .trim()
-            .parse()
-            .context("$(text*count) needs a number")?;
+        let count: usize = count.trim().parse().context("$(text*count) needs a number")?;
         for index in 0..count {
             out.extend(expand(&text.replace("%i", &index.to_string()), vars)?);
             if out.len() > EXPANDED_BYTES_MAX {
@@ -74,14 +68,9 @@ fn dollar<'a>(rest: &'a str, vars: &Vars, out: &mut Vec<u8>) -> anyhow::Result<&
         }
         return Ok(after);
     }
-    let name_len = rest[1..]
-        .bytes()
-        .take_while(|b| b.is_ascii_uppercase() || *b == b'_' || b.is_ascii_digit())
-        .count();
+    let name_len = rest[1..].bytes().take_while(|b| b.is_ascii_uppercase() || *b == b'_' || b.is_ascii_digit()).count();
     let name = &rest[1..=name_len];
-    let value = vars
-        .get(name)
-        .with_context(|| format!("unknown variable ${name}"))?;
+    let value = vars.get(name).with_context(|| format!("unknown variable ${name}"))?;
     out.extend_from_slice(value.as_bytes());
     Ok(&rest[1 + name_len..])
 }
@@ -93,9 +82,7 @@ pub fn expand_text(line: &str, vars: &Vars) -> anyhow::Result<String> {
 
 /// True where `text` matches `pattern`, in which `*` stands for any run of characters. `a||b` matches either.
 pub fn matches(pattern: &str, text: &str) -> bool {
-    pattern
-        .split("||")
-        .any(|one| glob(one.trim().as_bytes(), text.as_bytes()))
+    pattern.split("||").any(|one| glob(one.trim().as_bytes(), text.as_bytes()))
 }
 
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
@@ -123,16 +110,8 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
 pub fn show(bytes: &[u8]) -> String {
     const SHOWN_MAX: usize = 4096;
     if bytes.len() > SHOWN_MAX {
-        let (head, tail) = (
-            &bytes[..SHOWN_MAX / 2],
-            &bytes[bytes.len() - SHOWN_MAX / 4..],
-        );
-        return format!(
-            "{}[... {} bytes ...]{}",
-            show(head),
-            bytes.len() - SHOWN_MAX * 3 / 4,
-            show(tail)
-        );
+        let (head, tail) = (&bytes[..SHOWN_MAX / 2], &bytes[bytes.len() - SHOWN_MAX / 4..]);
+        return format!("{}[... {} bytes ...]{}", show(head), bytes.len() - SHOWN_MAX * 3 / 4, show(tail));
     }
     let mut out = String::with_capacity(bytes.len() + 16);
     for &b in bytes {

@@ -33,13 +33,8 @@ impl TestCa {
         let key = rcgen::KeyPair::generate()?;
         let mut params = rcgen::CertificateParams::new(Vec::<String>::new())?;
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, "test kit authority");
-        params.key_usages = vec![
-            rcgen::KeyUsagePurpose::KeyCertSign,
-            rcgen::KeyUsagePurpose::CrlSign,
-        ];
+        params.distinguished_name.push(rcgen::DnType::CommonName, "test kit authority");
+        params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
         let cert = params.self_signed(&key)?;
         Ok(Self { params, key, cert })
     }
@@ -83,11 +78,16 @@ impl TestCa {
         })
     }
 
-    /// A client configuration that trusts only this authority.
-    pub fn client_config(&self, alpn: &[&str]) -> anyhow::Result<Arc<ClientConfig>> {
+    /// A store that trusts only this authority.
+    pub fn roots(&self) -> anyhow::Result<RootCertStore> {
         let mut roots = RootCertStore::empty();
         roots.add(self.cert.der().clone())?;
-        client_config(roots, alpn)
+        Ok(roots)
+    }
+
+    /// A client configuration that trusts only this authority.
+    pub fn client_config(&self, alpn: &[&str]) -> anyhow::Result<Arc<ClientConfig>> {
+        client_config(self.roots()?, alpn)
     }
 }
 

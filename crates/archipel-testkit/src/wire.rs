@@ -57,11 +57,7 @@ impl Stream {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_read(cx, buf),
             Self::Tls(s) => Pin::new(s).poll_read(cx, buf),
@@ -70,11 +66,7 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_write(cx, data),
             Self::Tls(s) => Pin::new(s).poll_write(cx, data),
@@ -114,21 +106,12 @@ pub struct Target {
 impl Target {
     /// A plain connection to `address`.
     pub fn plain(address: SocketAddr) -> Self {
-        Self {
-            address,
-            source: None,
-            tls: None,
-            preface: Vec::new(),
-            receive_bytes: None,
-        }
+        Self { address, source: None, tls: None, preface: Vec::new(), receive_bytes: None }
     }
 
     /// The same, over TLS as `name`.
     pub fn tls(address: SocketAddr, config: Arc<ClientConfig>, name: &str) -> Self {
-        Self {
-            tls: Some((config, name.to_owned())),
-            ..Self::plain(address)
-        }
+        Self { tls: Some((config, name.to_owned())), ..Self::plain(address) }
     }
 
     /// The same, coming from `source`.
@@ -157,11 +140,7 @@ impl Target {
             return Ok(Stream::Plain(tcp));
         };
         let name = ServerName::try_from(name.clone())?;
-        let tls = within(
-            "TLS handshake",
-            TlsConnector::from(Arc::clone(config)).connect(name, tcp),
-        )
-        .await??;
+        let tls = within("TLS handshake", TlsConnector::from(Arc::clone(config)).connect(name, tcp)).await??;
         Ok(Stream::Tls(Box::new(TlsStream::Client(tls))))
     }
 }
@@ -191,13 +170,7 @@ pub struct Wire {
 impl Wire {
     /// Wraps a stream.
     pub fn new(stream: Stream) -> Self {
-        Self {
-            stream,
-            buffer: Vec::new(),
-            received: Vec::new(),
-            end: None,
-            recording: true,
-        }
+        Self { stream, buffer: Vec::new(), received: Vec::new(), end: None, recording: true }
     }
 
     /// Connects to `target`.
@@ -252,10 +225,9 @@ impl Wire {
         let buffered = self.buffer.len();
         match within("read", self.fill_unbounded()).await {
             Ok(more) => Ok(more),
-            Err(error) => Err(error.context(format!(
-                "{buffered} bytes wait unread: {}",
-                crate::text::show(&self.buffer)
-            ))),
+            Err(error) => {
+                Err(error.context(format!("{buffered} bytes wait unread: {}", crate::text::show(&self.buffer))))
+            }
         }
     }
 
@@ -284,10 +256,7 @@ impl Wire {
     /// Reads to the end of the stream.
     pub async fn take_rest(&mut self) -> anyhow::Result<(Vec<u8>, End)> {
         while self.fill().await? {}
-        Ok((
-            std::mem::take(&mut self.buffer),
-            self.end.unwrap_or(End::Closed),
-        ))
+        Ok((std::mem::take(&mut self.buffer), self.end.unwrap_or(End::Closed)))
     }
 
     /// Whether the peer has ended the stream or sent anything, as far as can be known without waiting.

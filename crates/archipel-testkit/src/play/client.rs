@@ -19,13 +19,7 @@ pub(super) enum Client {
 }
 
 /// Reads the options of `C! open`.
-pub(super) fn target(
-    world: &World,
-    source: IpAddr,
-    form: Form,
-    options: &str,
-    vars: &Vars,
-) -> anyhow::Result<Target> {
+pub(super) fn target(world: &World, source: IpAddr, form: Form, options: &str, vars: &Vars) -> anyhow::Result<Target> {
     let mut target = Target::plain(world.at.plain()?).from(source);
     let mut rest = options.trim();
     while !rest.is_empty() {
@@ -45,12 +39,7 @@ pub(super) fn target(
             "from" => target.source = Some(value.parse()?),
             "recv" => target.receive_bytes = Some(value.parse()?),
             "listener" => {
-                target.address = world
-                    .at
-                    .listeners
-                    .get(value.parse::<usize>()?)
-                    .context("no such listener")?
-                    .0
+                target.address = world.at.listeners.get(value.parse::<usize>()?).context("no such listener")?.0
             }
             other => bail!("unknown option {other:?}"),
         }

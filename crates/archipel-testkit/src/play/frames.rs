@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail, ensure};
 use super::see::quoted;
 use crate::h2raw::{Event, RawH2, frame, kind, settings};
 use crate::hpack::encode;
-use crate::text::{Vars, expand, matches};
+use crate::text::{Vars, expand, expand_text, matches};
 
 /// Makes the bytes of a frame line.
 pub(super) fn build(line: &str, vars: &Vars) -> anyhow::Result<Vec<u8>> {
@@ -26,27 +26,14 @@ pub(super) fn build(line: &str, vars: &Vars) -> anyhow::Result<Vec<u8>> {
 
 fn one(line: &str, vars: &Vars) -> anyhow::Result<Vec<u8>> {
     let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
-    let number = |text: &str| {
-        text.trim()
-            .parse::<u32>()
-            .with_context(|| format!("a number, not {text:?}"))
-    };
+    let number = |text: &str| text.trim().parse::<u32>().with_context(|| format!("a number, not {text:?}"));
     let pair = || rest.split_once(' ').context("stream and code");
     Ok(match word {
         "HEADERS" | "CONTINUATION" => {
             let (place, fields) = rest.split_once('|').unwrap_or((rest, ""));
             let (stream, flag_names) = place.trim().split_once(' ').unwrap_or((place.trim(), ""));
-            let kind = if word == "HEADERS" {
-                kind::HEADERS
-            } else {
-                kind::CONTINUATION
-            };
-            frame(
-                kind,
-                flags(flag_names)?,
-                number(stream)?,
-                &block(fields, vars)?,
-            )
+            let kind = if word == "HEADERS" { kind::HEADERS } else { kind::CONTINUATION };
+            frame(kind, flags(flag_names)?, number(stream)?, &block(fields, vars)?)
         }
         "DATA" => {
             let (stream, rest) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -55,25 +42,10 @@ fn one(line: &str, vars: &Vars) -> anyhow::Result<Vec<u8>> {
             } else {
                 (rest, Vec::new())
             };
-            frame(
-                kind::DATA,
-                flags(flag_names.trim())?,
-                number(stream)?,
-                &payload,
-            )
+            frame(kind::DATA, flags(flag_names.trim())?, number(stream)?, &payload)
         }
-        "RST_STREAM" => frame(
-            kind::RST_STREAM,
-            0,
-            number(pair()?.0)?,
-            &number(pair()?.1)?.to_be_bytes(),
-        ),
-        "WINDOW_UPDATE" => frame(
-            kind::WINDOW_UPDATE,
-            0,
-            number(pair()?.0)?,
-            &number(pair()?.1)?.to_be_bytes(),
-        ),
+        "RST_STREAM" => frame(kind::RST_STREAM, 0, number(pair()?.0)?, &number(pair()?.1)?.to_be_bytes()),
+        "WINDOW_UPDATE" => frame(kind::WINDOW_UPDATE, 0, number(pair()?.0)?, &number(pair()?.1)?.to_be_bytes()),
         "PING" => frame(kind::PING, 0, 0, b"12345678"),
         "SETTINGS" => {
             let mut pairs = Vec::new();
@@ -106,33 +78,22 @@ fn flags(names: &str) -> anyhow::Result<u8> {
 }
 
 fn block(text: &str, vars: &Vars) -> anyhow::Result<Vec<u8>> {
+    // Repetition may make several fields, so it comes before they are told apart.
+    let repeated = if text.contains("$(") { expand_text(text, vars)? } else { text.to_owned() };
     let mut fields: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-    for field in text.split('|').map(str::trim).filter(|f| !f.is_empty()) {
+    for field in repeated.split('|').map(str::trim).filter(|f| !f.is_empty()) {
         if field == "request" {
             let host = vars.get("HOST").context("no HOST")?;
-            for (name, value) in [
-                (":method", "GET"),
-                (":scheme", "http"),
-                (":authority", host),
-                (":path", "/"),
-            ] {
+            for (name, value) in [(":method", "GET"), (":scheme", "http"), (":authority", host), (":path", "/")] {
                 fields.push((name.into(), value.into()));
             }
             continue;
         }
         // A pseudo field begins with a colon of its own.
-        let at = field[1..]
-            .find(':')
-            .with_context(|| format!("no colon in {field:?}"))?
-            + 1;
+        let at = field[1..].find(':').with_context(|| format!("no colon in {field:?}"))? + 1;
         fields.push((
             expand(&field[..at], vars)?,
-            expand(
-                field[at + 1..]
-                    .strip_prefix(' ')
-                    .unwrap_or(&field[at + 1..]),
-                vars,
-            )?,
+            expand(field[at + 1..].strip_prefix(' ').unwrap_or(&field[at + 1..]), vars)?,
         ));
     }
     Ok(encode(&fields))
@@ -145,10 +106,7 @@ pub(super) async fn see(raw: &mut RawH2, line: &str) -> anyhow::Result<()> {
         "GOAWAY" => {
             while raw.goaway.is_none() && raw.read_frame().await? {}
             let (_, code) = raw.goaway.context("the connection ended without GOAWAY")?;
-            ensure!(
-                matches(rest, &code.to_string()),
-                "GOAWAY with code {code}, expected {rest}"
-            );
+            ensure!(matches(rest, &code.to_string()), "GOAWAY with code {code}, expected {rest}");
         }
         "closed" => {
             raw.read_to_end().await?;
@@ -158,10 +116,7 @@ pub(super) async fn see(raw: &mut RawH2, line: &str) -> anyhow::Result<()> {
             loop {
                 match raw.event(stream.parse()?).await? {
                     Event::Reset(got) => {
-                        ensure!(
-                            matches(code, &got.to_string()),
-                            "RST_STREAM with code {got}, expected {code}"
-                        );
+                        ensure!(matches(code, &got.to_string()), "RST_STREAM with code {got}, expected {code}");
                         return Ok(());
                     }
                     Event::Gone(got) => {
@@ -172,18 +127,17 @@ pub(super) async fn see(raw: &mut RawH2, line: &str) -> anyhow::Result<()> {
             }
         }
         // A malformed request: the stream is reset, refused with 400, or the connection is given up.
-        "refused" => match raw.read_head(rest.parse()?).await? {
-            Ok(head) => ensure!(head.status == 400, "status {}", head.status),
-            Err(_) => {}
-        },
+        "refused" => {
+            if let Ok(head) = raw.read_head(rest.parse()?).await? {
+                ensure!(head.status == 400, "status {}", head.status);
+            }
+        }
         "status" => {
             let (stream, status) = rest.split_once(' ').context("stream and status")?;
             match raw.read_head(stream.parse()?).await? {
-                Ok(head) => ensure!(
-                    matches(status, &head.status.to_string()),
-                    "status {}, expected {status}",
-                    head.status
-                ),
+                Ok(head) => {
+                    ensure!(matches(status, &head.status.to_string()), "status {}, expected {status}", head.status)
+                }
                 Err(refusal) => bail!("{refusal:?} instead of status {status}"),
             }
         }

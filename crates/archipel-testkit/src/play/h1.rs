@@ -15,9 +15,7 @@ pub(super) struct Client1 {
 
 impl Client1 {
     pub(super) async fn open(target: &Target) -> anyhow::Result<Self> {
-        Ok(Self {
-            raw: RawClient::connect(target).await?,
-        })
+        Ok(Self { raw: RawClient::connect(target).await? })
     }
 
     pub(super) async fn see(&mut self, lines: &[String], vars: &Vars) -> anyhow::Result<()> {
@@ -28,21 +26,12 @@ impl Client1 {
             "reset" => self.see_end(|end| end == End::Reset).await,
             "ended" => self.see_end(|_| true).await,
             "quiet" => {
-                ensure!(
-                    self.raw.wire.is_quiet(),
-                    "the connection has ended or says: {}",
-                    show(&self.raw.wire.buffer)
-                );
+                ensure!(self.raw.wire.is_quiet(), "the connection has ended or says: {}", show(&self.raw.wire.buffer));
                 Ok(())
             }
             "raw" => {
                 let want = quoted(rest, vars)?;
-                let got = self
-                    .raw
-                    .wire
-                    .take(want.len())
-                    .await?
-                    .context("the connection ended")?;
+                let got = self.raw.wire.take(want.len()).await?.context("the connection ended")?;
                 ensure!(got == want, "expected {}, got {}", show(&want), show(&got));
                 Ok(())
             }
@@ -67,30 +56,15 @@ impl Client1 {
     /// A refusal of a malformed request: 400, closing (RFC 9112 section 6.3, RFC 9110 section 17).
     async fn see_refusal(&mut self, wanted: &Wanted) -> anyhow::Result<()> {
         let response = self.raw.read_response().await?;
-        ensure!(
-            response.head.status()? == 400,
-            "expected 400, got {:?}",
-            response.head.start
-        );
-        ensure!(
-            response
-                .head
-                .list("connection")
-                .contains(&"close".to_owned()),
-            "a refusal must say Connection: close"
-        );
+        ensure!(response.head.status()? == 400, "expected 400, got {:?}", response.head.start);
+        ensure!(response.head.list("connection").contains(&"close".to_owned()), "a refusal must say Connection: close");
         wanted.check_fields(&response.head.fields)?;
         self.see_end(|_| true).await
     }
 
     async fn see_message(&mut self, wanted: &Wanted) -> anyhow::Result<()> {
         let head = self.raw.read_head(wanted.bodiless).await?;
-        let head = head.with_context(|| {
-            format!(
-                "the connection ended instead of a response {}",
-                wanted.first
-            )
-        })?;
+        let head = head.with_context(|| format!("the connection ended instead of a response {}", wanted.first))?;
         wanted.check_first(&head.status()?.to_string())?;
         wanted.check_fields(&head.fields)?;
         if wanted.head_only {

@@ -23,11 +23,7 @@ pub(super) struct Client2 {
 
 impl Client2 {
     pub(super) async fn open(target: &Target) -> anyhow::Result<Self> {
-        Ok(Self {
-            raw: RawH2::connect(target).await?,
-            waiting: VecDeque::new(),
-            sending: None,
-        })
+        Ok(Self { raw: RawH2::connect(target).await?, waiting: VecDeque::new(), sending: None })
     }
 
     pub(super) async fn send(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
@@ -61,11 +57,7 @@ impl Client2 {
             (None, rest)
         };
         let open = body.is_some() || head.length > 0 || head.is_tunnel;
-        let fields: Vec<_> = head
-            .fields
-            .iter()
-            .map(|(name, value)| (octets(name), octets(value)))
-            .collect();
+        let fields: Vec<_> = head.fields.iter().map(|(name, value)| (octets(name), octets(value))).collect();
         let stream = self.raw.send_head(&fields, !open).await;
         self.waiting.push_back(stream);
         if let Some((body, trailers)) = body {
@@ -96,18 +88,12 @@ impl Client2 {
             }
             "end" => self.see_rest(&Wanted::parse(lines, vars)?).await,
             "refused" => self.see_refusal().await,
-            _ => {
-                self.see_message(Wanted::parse(lines, vars)?.without_connection_fields())
-                    .await
-            }
+            _ => self.see_message(Wanted::parse(lines, vars)?.without_connection_fields()).await,
         }
     }
 
     fn current(&self) -> anyhow::Result<u32> {
-        self.waiting
-            .front()
-            .copied()
-            .context("no request waits for a response")
+        self.waiting.front().copied().context("no request waits for a response")
     }
 
     /// A malformed request is a stream error, possibly after a 400 (RFC 9113 section 8.1.1).
@@ -117,9 +103,7 @@ impl Client2 {
         self.waiting.pop_front();
         self.sending = None;
         match answer {
-            Ok(Head2 { status: 400, .. }) | Err(Refusal::Reset(1) | Refusal::Gone(Some(1))) => {
-                Ok(())
-            }
+            Ok(Head2 { status: 400, .. }) | Err(Refusal::Reset(1) | Refusal::Gone(Some(1))) => Ok(()),
             other => bail!("expected 400 or a PROTOCOL_ERROR, got {other:?}"),
         }
     }
@@ -128,10 +112,7 @@ impl Client2 {
         let stream = self.current()?;
         let head = match self.raw.read_head(stream).await? {
             Ok(head) => head,
-            Err(refusal) => bail!(
-                "expected {}, got {refusal:?} on stream {stream}",
-                wanted.first
-            ),
+            Err(refusal) => bail!("expected {}, got {refusal:?} on stream {stream}", wanted.first),
         };
         wanted.check_first(&head.status.to_string())?;
         wanted.check_fields(&head.fields)?;
@@ -162,9 +143,7 @@ impl Client2 {
 
 /// Characters back to the bytes they stand for.
 fn octets(text: &str) -> Vec<u8> {
-    text.chars()
-        .map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?'))
-        .collect()
+    text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')).collect()
 }
 
 struct Request2 {
@@ -179,31 +158,19 @@ impl Request2 {
         let text: String = head.iter().map(|b| char::from(*b)).collect();
         let mut lines = text.split("\r\n");
         let mut start = lines.next().unwrap_or_default().splitn(3, ' ');
-        let (method, target) = (
-            start.next().unwrap_or_default(),
-            start.next().context("no target")?,
-        );
+        let (method, target) = (start.next().unwrap_or_default(), start.next().context("no target")?);
         let mut fields = Fields::new();
-        let mut request = Self {
-            fields: Fields::new(),
-            chunked: false,
-            length: 0,
-            is_tunnel: method == "CONNECT",
-        };
+        let mut request = Self { fields: Fields::new(), chunked: false, length: 0, is_tunnel: method == "CONNECT" };
         let (mut authority, mut scheme) = (None, "http");
         for line in lines {
-            let (name, value) = line
-                .split_once(':')
-                .with_context(|| format!("no colon in {line:?}"))?;
+            let (name, value) = line.split_once(':').with_context(|| format!("no colon in {line:?}"))?;
             let (name, value) = (name.to_ascii_lowercase(), value.trim_matches([' ', '\t']));
             match name.as_str() {
                 "host" if authority.is_none() => authority = Some(value.to_owned()),
                 "transfer-encoding" => request.chunked = true,
                 "connection" | "keep-alive" | "proxy-connection" => {}
                 "x-scheme" => scheme = if value == "https" { "https" } else { "http" },
-                "x-protocol" => request
-                    .fields
-                    .push((":protocol".to_owned(), value.to_owned())),
+                "x-protocol" => request.fields.push((":protocol".to_owned(), value.to_owned())),
                 _ => {
                     if name == "content-length" {
                         request.length = value.parse().unwrap_or(0);
@@ -212,12 +179,8 @@ impl Request2 {
                 }
             }
         }
-        request
-            .fields
-            .push((":method".to_owned(), method.to_owned()));
-        request
-            .fields
-            .push((":scheme".to_owned(), scheme.to_owned()));
+        request.fields.push((":method".to_owned(), method.to_owned()));
+        request.fields.push((":scheme".to_owned(), scheme.to_owned()));
         if let Some(authority) = authority {
             request.fields.push((":authority".to_owned(), authority));
         }
@@ -233,17 +196,13 @@ fn unchunk(mut bytes: &[u8]) -> anyhow::Result<(Vec<u8>, Fields, &[u8])> {
     let mut body = Vec::new();
     loop {
         let line = take_line(&mut bytes)?;
-        let size =
-            usize::from_str_radix(&line, 16).with_context(|| format!("chunk size {line:?}"))?;
+        let size = usize::from_str_radix(&line, 16).with_context(|| format!("chunk size {line:?}"))?;
         if size == 0 {
             break;
         }
         body.extend_from_slice(bytes.get(..size).context("a chunk ends too early")?);
         bytes = &bytes[size..];
-        ensure!(
-            take_line(&mut bytes)?.is_empty(),
-            "no line end after a chunk"
-        );
+        ensure!(take_line(&mut bytes)?.is_empty(), "no line end after a chunk");
     }
     let mut trailers = Fields::new();
     loop {
@@ -257,10 +216,7 @@ fn unchunk(mut bytes: &[u8]) -> anyhow::Result<(Vec<u8>, Fields, &[u8])> {
 }
 
 fn take_line(bytes: &mut &[u8]) -> anyhow::Result<String> {
-    let at = bytes
-        .windows(2)
-        .position(|w| w == b"\r\n")
-        .context("a body in h2 form must be whole in its block")?;
+    let at = bytes.windows(2).position(|w| w == b"\r\n").context("a body in h2 form must be whole in its block")?;
     let line = bytes[..at].iter().map(|b| char::from(*b)).collect();
     *bytes = &bytes[at + 2..];
     Ok(line)

@@ -3,7 +3,8 @@
 //! Words after `C!`: `open [tls[=SNI]] [from=ADDRESS] [preface="..."] [recv=BYTES]`, `close`, `finish` (half-close),
 //! `reset`. After `O!`: `close`, `finish`, `reset`, `accept`, `fail-handshake`. What may follow `C<` and `O<` is
 //! described in [`see`]; frames in [`frames`]. `O< nothing` asks one more request through the edge, so that
-//! whatever was still on its way to the origin would show up before it.
+//! whatever was still on its way to the origin would show up before it; `O< incomplete-or-nothing` lets requests pass that
+//! the edge gave up before their end; `O< connections COUNT` counts.
 //!
 //! Must never wait without a deadline, and never accept more than the scenario says.
 
@@ -57,18 +58,13 @@ pub(crate) struct Player<'a> {
     origin: PlayedOrigin,
     origin_at: usize,
     clients: Vec<Option<client::Client>>,
-    client_at: usize,
     used_records: Vec<usize>,
     barriers: usize,
 }
 
 /// Plays one form of a case; an error names the step and shows what both sides received.
 pub async fn play(case: &Case, form: Form, world: &World, stage: Stage) -> anyhow::Result<()> {
-    let Stage {
-        origin,
-        vars,
-        source,
-    } = stage;
+    let Stage { origin, vars, source } = stage;
     let mut player = Player {
         world,
         vars,
@@ -77,17 +73,12 @@ pub async fn play(case: &Case, form: Form, world: &World, stage: Stage) -> anyho
         origin,
         origin_at: 0,
         clients: Vec::new(),
-        client_at: 1,
         used_records: Vec::new(),
         barriers: 0,
     };
     let mut at = case.steps.first();
     let mut result = Ok(());
-    for step in case
-        .steps
-        .iter()
-        .filter(|s| s.only.is_none_or(|only| only == form))
-    {
+    for step in case.steps.iter().filter(|s| s.only.is_none_or(|only| only == form)) {
         at = Some(step);
         result = player.step(step).await;
         if result.is_err() {
@@ -96,20 +87,10 @@ pub async fn play(case: &Case, form: Form, world: &World, stage: Stage) -> anyho
     }
     let unread = player.origin.unread().await;
     if result.is_ok() && !unread.is_empty() {
-        result = Err(anyhow::anyhow!(
-            "the origin received what no step expects: {}",
-            unread.join("; ")
-        ));
+        result = Err(anyhow::anyhow!("the origin received what no step expects: {}", unread.join("; ")));
     }
-    let place = format!(
-        "{}:{} [{}]",
-        case.file.display(),
-        at.map_or(0, |s| s.line),
-        form.word()
-    );
-    result
-        .map_err(|error| error.context(place))
-        .map_err(|error| anyhow::anyhow!("{error:#}\n{}", player.evidence()))
+    let place = format!("{}:{} [{}]", case.file.display(), at.map_or(0, |s| s.line), form.word());
+    result.map_err(|error| error.context(place)).map_err(|error| anyhow::anyhow!("{error:#}\n{}", player.evidence()))
 }
 
 impl Player<'_> {
@@ -134,10 +115,7 @@ impl Player<'_> {
                 self.client(number).await?.send_frames(&bytes).await
             }
             (Side::Frames, Sign::See) => {
-                self.client(number)
-                    .await?
-                    .see_frame(lines.first().map_or("", String::as_str))
-                    .await
+                self.client(number).await?.see_frame(lines.first().map_or("", String::as_str)).await
             }
             (Side::Frames, Sign::Do) => bail!("F! means nothing"),
             (Side::Origin, Sign::Send) => {
@@ -145,10 +123,7 @@ impl Player<'_> {
                 self.origin_sends(number, &bytes).await
             }
             (Side::Origin, Sign::See) => self.origin_sees(number, lines).await,
-            (Side::Origin, Sign::Do) => {
-                self.origin_does(number, lines.first().map_or("", String::as_str))
-                    .await
-            }
+            (Side::Origin, Sign::Do) => self.origin_does(number, lines.first().map_or("", String::as_str)).await,
         }
     }
 
@@ -167,17 +142,11 @@ impl Player<'_> {
     }
 
     async fn client(&mut self, number: usize) -> anyhow::Result<&mut client::Client> {
-        if number != 0 {
-            self.client_at = number;
-        }
-        let at = self.client_at - 1;
+        let at = number.max(1) - 1;
         if self.clients.get(at).is_none_or(Option::is_none) {
             self.open(at, "").await?;
         }
-        self.clients
-            .get_mut(at)
-            .and_then(Option::as_mut)
-            .context("this client connection is closed")
+        self.clients.get_mut(at).and_then(Option::as_mut).context("this client connection is closed")
     }
 
     async fn open(&mut self, at: usize, options: &str) -> anyhow::Result<()> {
@@ -191,20 +160,13 @@ impl Player<'_> {
     }
 
     async fn client_does(&mut self, number: usize, lines: &[String]) -> anyhow::Result<()> {
-        if number != 0 {
-            self.client_at = number;
-        }
-        let at = self.client_at - 1;
+        let at = number.max(1) - 1;
         let line = lines.first().map_or("", String::as_str);
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         if word == "open" {
             return self.open(at, rest).await;
         }
-        let client = self
-            .clients
-            .get_mut(at)
-            .and_then(Option::take)
-            .context("this client connection is not open")?;
+        let client = self.clients.get_mut(at).and_then(Option::take).context("this client connection is not open")?;
         match word {
             "close" => drop(client),
             "reset" => client.into_wire().reset(),
@@ -224,12 +186,7 @@ impl Player<'_> {
         for (at, client) in self.clients.iter_mut().enumerate() {
             if let Some(client) = client {
                 let wire = client.wire();
-                out.push_str(&format!(
-                    "--- client {} received ({:?}):\n{}\n",
-                    at + 1,
-                    wire.end,
-                    show(&wire.received)
-                ));
+                out.push_str(&format!("--- client {} received ({:?}):\n{}\n", at + 1, wire.end, show(&wire.received)));
             }
         }
         for (at, connection) in self.origin.connections.iter().enumerate() {
@@ -240,20 +197,13 @@ impl Player<'_> {
                     wire.end,
                     show(&wire.received)
                 )),
-                None => out.push_str(&format!(
-                    "--- origin connection {} was closed by the scenario\n",
-                    at + 1
-                )),
+                None => out.push_str(&format!("--- origin connection {} was closed by the scenario\n", at + 1)),
             }
         }
         let records = self.world.log.of(&self.record_filter());
         out.push_str(&format!(
             "--- access log:\n{}\n",
-            records
-                .iter()
-                .map(|(_, r)| r.to_string())
-                .collect::<Vec<_>>()
-                .join("\n")
+            records.iter().map(|(_, r)| r.to_string()).collect::<Vec<_>>().join("\n")
         ));
         out
     }
@@ -261,10 +211,6 @@ impl Player<'_> {
 
 /// The TLS configuration of clients.
 fn client_tls(world: &World, form: Form) -> anyhow::Result<Arc<rustls::ClientConfig>> {
-    let alpn: &[&str] = if form == Form::H2 {
-        &["h2"]
-    } else {
-        &["http/1.1"]
-    };
+    let alpn: &[&str] = if form == Form::H2 { &["h2"] } else { &["http/1.1"] };
     crate::tls::client_config(world.roots.clone(), alpn)
 }

@@ -36,22 +36,14 @@ impl LogTap {
         use rustix::fs::{CWD, FileType, Mode};
         rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
         // Opened for writing as well, so that it never ends when a writer goes.
-        let pipe = tokio::net::unix::pipe::OpenOptions::new()
-            .read_write(true)
-            .open_receiver(path)?;
-        let tap = Self {
-            records: Arc::default(),
-            changed: Arc::default(),
-        };
+        let pipe = tokio::net::unix::pipe::OpenOptions::new().read_write(true).open_receiver(path)?;
+        let tap = Self { records: Arc::default(), changed: Arc::default() };
         let (records, changed) = (Arc::clone(&tap.records), Arc::clone(&tap.changed));
         tokio::spawn(async move {
             let mut lines = BufReader::new(pipe).lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 let record = serde_json::from_str(&line).unwrap_or(Value::String(line));
-                records
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(record);
+                records.lock().unwrap_or_else(PoisonError::into_inner).push(record);
                 changed.notify_waiters();
             }
         });
@@ -60,29 +52,17 @@ impl LogTap {
 
     /// All records so far.
     pub fn all(&self) -> Vec<Value> {
-        self.records
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The records of a scenario with their places in the log.
     pub fn of(&self, filter: &RecordFilter) -> Vec<(usize, Value)> {
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        records
-            .iter()
-            .enumerate()
-            .filter(|(_, r)| filter.fits(r))
-            .map(|(at, r)| (at, r.clone()))
-            .collect()
+        records.iter().enumerate().filter(|(_, r)| filter.fits(r)).map(|(at, r)| (at, r.clone())).collect()
     }
 
     /// Waits until `find` gives something.
-    pub async fn wait_for<T>(
-        &self,
-        what: &str,
-        mut find: impl FnMut(&Self) -> Option<T>,
-    ) -> anyhow::Result<T> {
+    pub async fn wait_for<T>(&self, what: &str, mut find: impl FnMut(&Self) -> Option<T>) -> anyhow::Result<T> {
         crate::within(what, async {
             loop {
                 let next = self.changed.notified();
@@ -121,16 +101,9 @@ fn text_of(record: &Value, key: &str) -> String {
 
 impl Player<'_> {
     pub(super) fn record_filter(&self) -> RecordFilter {
-        let hosts = self
-            .vars
-            .iter()
-            .filter(|(name, _)| name.starts_with("HOST"))
-            .map(|(_, host)| host.clone())
-            .collect();
-        RecordFilter {
-            hosts,
-            client: self.source.to_string(),
-        }
+        let hosts =
+            self.vars.iter().filter(|(name, _)| name.starts_with("HOST")).map(|(_, host)| host.clone()).collect();
+        RecordFilter { hosts, client: self.source.to_string() }
     }
 
     /// Some record that no earlier `log:` line has used must have all of `key=pattern key=pattern`.
@@ -145,15 +118,8 @@ impl Player<'_> {
         let what = format!("a log record with {text}");
         let found = self.world.log.wait_for(&what, |log| {
             let records = log.of(&filter);
-            let fits = |r: &Value| {
-                wanted
-                    .iter()
-                    .all(|(key, pattern)| matches(pattern, &text_of(r, key)))
-            };
-            records
-                .iter()
-                .find(|(at, r)| !used.contains(at) && fits(r))
-                .map(|(at, _)| *at)
+            let fits = |r: &Value| wanted.iter().all(|(key, pattern)| matches(pattern, &text_of(r, key)));
+            records.iter().find(|(at, r)| !used.contains(at) && fits(r)).map(|(at, _)| *at)
         });
         self.used_records.push(found.await?);
         Ok(())
@@ -165,11 +131,7 @@ impl Player<'_> {
         let (series, bound) = text.rsplit_once(">=").context("series >= number")?;
         let admin = self.world.at.admin.context("no admin listener")?;
         let sum = metric(&scrape(admin).await?, series.trim())?;
-        ensure!(
-            sum >= bound.trim().parse::<f64>()?,
-            "{} is {sum}",
-            series.trim()
-        );
+        ensure!(sum >= bound.trim().parse::<f64>()?, "{} is {sum}", series.trim());
         Ok(())
     }
 }
@@ -185,12 +147,7 @@ pub async fn scrape(admin: std::net::SocketAddr) -> anyhow::Result<String> {
 /// The sum of all series in `page` with a name and, in braces, labels that each must have.
 pub fn metric(page: &str, series: &str) -> anyhow::Result<f64> {
     let (name, labels) = series.split_once('{').unwrap_or((series, ""));
-    let labels: Vec<&str> = labels
-        .trim_end_matches('}')
-        .split(',')
-        .map(str::trim)
-        .filter(|l| !l.is_empty())
-        .collect();
+    let labels: Vec<&str> = labels.trim_end_matches('}').split(',').map(str::trim).filter(|l| !l.is_empty()).collect();
     let (mut sum, mut found) = (0.0, false);
     for line in page.lines().filter(|l| !l.starts_with('#')) {
         let Some((key, value)) = line.rsplit_once(' ') else {
@@ -215,12 +172,7 @@ mod tests {
     #[test]
     fn metrics_are_summed_by_label() {
         let page = "# TYPE a counter\na{zone=\"x\",s=\"1\"} 2\na{zone=\"x\",s=\"2\"} 3\na{zone=\"y\"} 10\nb 1\n";
-        for (series, want) in [
-            ("a", 15.0),
-            ("a{zone=\"x\"}", 5.0),
-            ("a{zone=\"x\",s=\"2\"}", 3.0),
-            ("b", 1.0),
-        ] {
+        for (series, want) in [("a", 15.0), ("a{zone=\"x\"}", 5.0), ("a{zone=\"x\",s=\"2\"}", 3.0), ("b", 1.0)] {
             assert_eq!(metric(page, series).unwrap(), want, "{series}");
         }
         assert!(metric(page, "c").is_err());
@@ -232,10 +184,7 @@ mod tests {
         let path = folder.path().join("log");
         let tap = LogTap::open(&path).unwrap();
         std::fs::write(&path, "{\"host\":\"a\",\"status\":200}\n").unwrap();
-        let found = tap
-            .wait_for("a record", |log| log.all().into_iter().next())
-            .await
-            .unwrap();
+        let found = tap.wait_for("a record", |log| log.all().into_iter().next()).await.unwrap();
         assert_eq!(text_of(&found, "status"), "200");
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! The first line names the message: a status pattern (`200`, `4*`, `400 || 421`) on the client's side, a request line
 //! (`GET /a HTTP/1.1`) on the origin's. Then: `name: pattern` (some field line matches), `!name` (no such field),
-//! `body "text"`, `body~ "pattern"`, `body# COUNT`, `trailer name: pattern`, `cut` (it ends too early), `head` (read no
+//! `body "text"`, `body~ "pattern"`, `body# COUNT`, `trailer name: pattern`,
+//! `no-trailer name`, `cut` (it ends too early), `head` (read no
 //! further than the head), `bodiless` (the answer to a HEAD). Or the whole step is one of: `part "text"` (exactly these
 //! body bytes next), `end ...` (rest of the body, with body details), `raw "bytes"` (outside any message), `closed`,
 //! `reset`, `ended` (either), `quiet` (open, nothing came), `refused` (400 and closed, or an HTTP/2 reset).
@@ -21,6 +22,7 @@ pub(super) struct Wanted {
     absent: Vec<String>,
     body: Option<BodyWanted>,
     trailers: Vec<(String, String)>,
+    absent_trailers: Vec<String>,
     pub(super) cut: bool,
     pub(super) head_only: bool,
     pub(super) bodiless: bool,
@@ -36,10 +38,7 @@ enum BodyWanted {
 impl Wanted {
     pub(super) fn parse(lines: &[String], vars: &Vars) -> anyhow::Result<Self> {
         let (first, rest) = lines.split_first().context("nothing expected")?;
-        let mut wanted = Self {
-            first: expand_text(first, vars)?,
-            ..Self::default()
-        };
+        let mut wanted = Self { first: expand_text(first, vars)?, ..Self::default() };
         for line in rest {
             wanted.detail(line, vars).with_context(|| line.clone())?;
         }
@@ -53,24 +52,19 @@ impl Wanted {
             "head" => self.head_only = true,
             "bodiless" => self.bodiless = true,
             "body" => self.body = Some(BodyWanted::Exactly(quoted(rest, vars)?)),
-            "body~" => {
-                self.body = Some(BodyWanted::Like(
-                    String::from_utf8_lossy(&quoted(rest, vars)?).into_owned(),
-                ))
-            }
+            "body~" => self.body = Some(BodyWanted::Like(String::from_utf8_lossy(&quoted(rest, vars)?).into_owned())),
             "body#" => self.body = Some(BodyWanted::Count(rest.parse()?)),
             "trailer" => {
                 let (name, pattern) = rest.split_once(':').context("trailer name: pattern")?;
-                self.trailers
-                    .push((name.to_owned(), expand_text(pattern.trim(), vars)?));
+                self.trailers.push((name.to_owned(), expand_text(pattern.trim(), vars)?));
             }
+            "no-trailer" => self.absent_trailers.push(rest.to_owned()),
             _ => {
                 if let Some(name) = line.strip_prefix('!') {
                     self.absent.push(name.to_owned());
                 } else {
                     let (name, pattern) = line.split_once(':').context("unknown detail")?;
-                    self.fields
-                        .push((name.to_owned(), expand_text(pattern.trim(), vars)?));
+                    self.fields.push((name.to_owned(), expand_text(pattern.trim(), vars)?));
                 }
             }
         }
@@ -80,20 +74,13 @@ impl Wanted {
     /// Leaves out what a form without connection fields cannot show.
     pub(super) fn without_connection_fields(mut self) -> Self {
         self.fields.retain(|(name, _)| {
-            !matches!(
-                name.to_ascii_lowercase().as_str(),
-                "connection" | "transfer-encoding" | "keep-alive" | "upgrade"
-            )
+            !matches!(name.to_ascii_lowercase().as_str(), "connection" | "transfer-encoding" | "keep-alive" | "upgrade")
         });
         self
     }
 
     pub(super) fn check_first(&self, got: &str) -> anyhow::Result<()> {
-        ensure!(
-            matches(&self.first, got),
-            "expected {:?}, got {got:?}",
-            self.first
-        );
+        ensure!(matches(&self.first, got), "expected {:?}, got {got:?}", self.first);
         Ok(())
     }
 
@@ -107,19 +94,11 @@ impl Wanted {
         Ok(())
     }
 
-    pub(super) fn check_body(
-        &self,
-        body: &[u8],
-        trailers: &[(String, String)],
-        cut: bool,
-    ) -> anyhow::Result<()> {
+    pub(super) fn check_body(&self, body: &[u8], trailers: &[(String, String)], cut: bool) -> anyhow::Result<()> {
         match &self.body {
-            Some(BodyWanted::Exactly(want)) => ensure!(
-                body == want,
-                "expected body {}, got {}",
-                show(want),
-                show(body)
-            ),
+            Some(BodyWanted::Exactly(want)) => {
+                ensure!(body == want, "expected body {}, got {}", show(want), show(body))
+            }
             Some(BodyWanted::Like(want)) => {
                 ensure!(
                     matches(want, &String::from_utf8_lossy(body)),
@@ -127,37 +106,24 @@ impl Wanted {
                     show(body)
                 );
             }
-            Some(BodyWanted::Count(want)) => ensure!(
-                body.len() == *want,
-                "expected {want} body bytes, got {}",
-                body.len()
-            ),
+            Some(BodyWanted::Count(want)) => {
+                ensure!(body.len() == *want, "expected {want} body bytes, got {}", body.len())
+            }
             None => {}
         }
-        ensure!(
-            cut == self.cut,
-            "the message {} before its end",
-            if cut { "was cut" } else { "was not cut" }
-        );
+        ensure!(cut == self.cut, "the message {} before its end", if cut { "was cut" } else { "was not cut" });
+        for name in &self.absent_trailers {
+            ensure!(!trailers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name)), "trailer {name} must be absent");
+        }
         check_present("trailer", &self.trailers, trailers)
     }
 }
 
-fn check_present(
-    what: &str,
-    wanted: &[(String, String)],
-    fields: &[(String, String)],
-) -> anyhow::Result<()> {
+fn check_present(what: &str, wanted: &[(String, String)], fields: &[(String, String)]) -> anyhow::Result<()> {
     for (name, pattern) in wanted {
-        let values: Vec<&str> = fields
-            .iter()
-            .filter(|(n, _)| n.eq_ignore_ascii_case(name))
-            .map(|(_, v)| v.as_str())
-            .collect();
-        ensure!(
-            values.iter().any(|v| matches(pattern, v)),
-            "expected {what} {name}: {pattern}, got {values:?}"
-        );
+        let values: Vec<&str> =
+            fields.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str()).collect();
+        ensure!(values.iter().any(|v| matches(pattern, v)), "expected {what} {name}: {pattern}, got {values:?}");
     }
     Ok(())
 }
@@ -178,10 +144,7 @@ mod tests {
 
     fn check(lines: &[&str], fields: &[(&str, &str)], body: &str) -> anyhow::Result<()> {
         let lines: Vec<String> = lines.iter().map(|l| (*l).to_owned()).collect();
-        let fields: Vec<_> = fields
-            .iter()
-            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
-            .collect();
+        let fields: Vec<_> = fields.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         let wanted = Wanted::parse(&lines, &Vars::new())?;
         wanted.check_first("200")?;
         wanted.check_fields(&fields)?;
@@ -191,12 +154,7 @@ mod tests {
     #[test]
     fn details() {
         let fields = [("Age", "0"), ("Via", "1.1 a"), ("via", "1.1 b")];
-        check(
-            &["200", "age: 0", "via: *b", "!etag", "body \"x\\n\""],
-            &fields,
-            "x\n",
-        )
-        .unwrap();
+        check(&["200", "age: 0", "via: *b", "!etag", "body \"x\\n\""], &fields, "x\n").unwrap();
         check(&["2*", "body~ \"a*\"", "body# 3"], &[], "abc").unwrap();
         for bad in [
             &["404"][..],
