@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::conn::{Conn, Protocol};
 use crate::env::{AddressCounts, Drain, ServerSettings, TransportStats, count};
 use crate::h1::server::ConnEnv;
-use crate::io::Io;
+use crate::io::{AnyStream, Io};
 use crate::message::Handler;
 use crate::proxy_protocol::{self, Parsed};
 use crate::refusal::Refusal;
@@ -139,6 +139,17 @@ impl<H: Handler> Server<H> {
                 count(&stats.connection_panics);
             }
         });
+    }
+
+    /// Serves HTTP/1.1 on a stream that is no TCP connection, such as a Unix socket, until either side has had enough.
+    /// No limit on connections, TLS or HTTP/2 applies; the peer's address is given as unspecified.
+    pub async fn serve_stream(self: Arc<Self>, stream: impl AnyStream + 'static) {
+        let nobody = SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, 0));
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let conn = Conn::new(id, nobody, nobody, nobody, None, Protocol::Http1);
+        let settings = self.settings.load_full();
+        let env = ConnEnv { settings: &settings, stats: &self.stats, drain: &self.drain };
+        let _ = crate::h1::server::serve(Io::Other(Box::new(stream)), &[], &conn, &self.handler, env).await;
     }
 
     async fn run(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, kind: ListenerKind, settings: Arc<ServerSettings>) {
