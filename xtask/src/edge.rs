@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
-use serde::Deserialize;
+use archipel_testkit::edge::Announcement;
 
 use crate::process::{self, Folder, Process};
 
@@ -28,27 +28,9 @@ pub struct Edge {
     /// The program.
     pub process: Process,
     /// What it listens on.
-    pub ready: Ready,
+    pub ready: Announcement,
     /// Its configuration, state and log.
     pub folder: Folder,
-}
-
-/// What the program announces when it serves.
-#[derive(Debug, Deserialize)]
-pub struct Ready {
-    /// All listeners, in the order of the configuration.
-    pub listeners: Vec<Listener>,
-    /// The admin listener.
-    pub admin: Option<SocketAddr>,
-}
-
-/// One listener.
-#[derive(Debug, Deserialize)]
-pub struct Listener {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// Whether it speaks TLS.
-    pub tls: bool,
 }
 
 /// What an edge is started with.
@@ -94,7 +76,7 @@ impl Edge {
     /// # Errors
     /// There is none.
     pub fn plain(&self) -> Result<SocketAddr> {
-        self.listener(false)
+        self.ready.plain()
     }
 
     /// The first listener with TLS.
@@ -102,12 +84,7 @@ impl Edge {
     /// # Errors
     /// There is none.
     pub fn tls(&self) -> Result<SocketAddr> {
-        self.listener(true)
-    }
-
-    fn listener(&self, tls: bool) -> Result<SocketAddr> {
-        let found = self.ready.listeners.iter().find(|listener| listener.tls == tls);
-        Ok(found.with_context(|| format!("the edge announced no listener with tls = {tls}"))?.address)
+        self.ready.tls()
     }
 
     /// What the edge wrote to standard error so far.
@@ -117,8 +94,8 @@ impl Edge {
     }
 }
 
-fn parse_ready(line: &str) -> Option<Ready> {
-    serde_json::from_str(line.strip_prefix("archipel ready ")?).ok()
+fn parse_ready(line: &str) -> Option<Announcement> {
+    Announcement::parse(line.strip_prefix("archipel ready ")?).ok()
 }
 
 /// Builds the program in release mode and returns where it is. `ARCHIPEL_BINARY` names one that is there already.
@@ -156,7 +133,7 @@ mod tests {
     fn the_announcement_is_read() {
         let line = r#"archipel ready {"pid":7,"listeners":[{"address":"127.0.0.1:1234","tls":false}],"admin":"127.0.0.1:9","more":1}"#;
         let ready = parse_ready(line).expect("an announcement");
-        assert_eq!(ready.listeners[0].address.port(), 1234);
+        assert_eq!(ready.listeners[0].0.port(), 1234);
         assert!(parse_ready("archipel is starting").is_none());
     }
 }

@@ -30,6 +30,8 @@ struct Arguments {
 enum Command {
     /// Check the house rules: floors, lengths, banned calls, module headers, names, documents
     Tidy,
+    /// Write what derives from the code into the documents, between its markers
+    Docs,
     /// Check licences and duplicate versions of all dependencies
     Licences,
     /// Measure Archipel and its peers side by side
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.command {
         Command::Tidy => tidy::run(&root()),
+        Command::Docs => tidy::docs::write(&root()),
         Command::Licences => licences::run(&root()),
         Command::Bench(options) => bench::run(&root(), &options),
         Command::H2spec(options) => h2spec::spec(&root(), &options),

@@ -9,7 +9,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use super::plan::{self, Chance, Kind, Plan};
+use archipel_testkit::chance::Chance;
+
+use super::plan::{self, Kind, Plan};
 
 /// Longest exchange; the edge's own timeouts are far below.
 const EXCHANGE_SECONDS_MAX: u64 = 45;
@@ -62,8 +64,9 @@ struct Manner {
 
 impl Manner {
     fn draw(chance: &mut Chance, plan: &Plan) -> Self {
-        let leaves_after = chance.once_in(25).then(|| chance.below(plan.size + 1));
-        let ranged = matches!(plan.kind, Kind::Cached | Kind::CachedChunked) && plan.size > 10 && chance.once_in(8);
+        let leaves_after = (chance.below(25) == 0).then(|| chance.below(plan.size + 1));
+        let ranged =
+            matches!(plan.kind, Kind::Cached | Kind::CachedChunked) && plan.size > 10 && (chance.below(8) == 0);
         let range = ranged.then(|| {
             let first = chance.below(plan.size - 1);
             (first, first + chance.below(plan.size - first))
@@ -372,7 +375,7 @@ pub async fn http2(
         }
         let asked: Vec<_> = (0..=chance.below(STREAMS))
             .map(|_| {
-                let (sender, world, seed) = (sender.clone(), world.clone(), chance.next());
+                let (sender, world, seed) = (sender.clone(), world.clone(), chance.next_u64());
                 tokio::spawn(async move { http2_stream(sender, scheme, &world, &mut Chance::new(seed)).await })
             })
             .collect();

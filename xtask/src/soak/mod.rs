@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use archipel_testkit::chance::Chance;
 use clap::Args;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -20,7 +21,6 @@ use tokio_rustls::TlsConnector;
 use crate::bench::TakeAny;
 use crate::edge::{self, Edge, Setup};
 use client::World;
-use plan::Chance;
 
 /// Growth that is always allowed: allocators keep some of what a peak needed.
 const GROWTH_BYTES_FREE: u64 = 16 << 20;
@@ -126,7 +126,7 @@ fn start_visitors(
     for (way, count) in ways {
         let address = if matches!(way, Way::Http1 | Way::Http2) { plain } else { tls };
         for _ in 0..count {
-            let (world, mut chance) = (world.clone(), Chance::new(chance.next()));
+            let (world, mut chance) = (world.clone(), Chance::new(chance.next_u64()));
             started.push(runtime.spawn(async move {
                 while !world.tally.stop.load(Ordering::Relaxed) {
                     if visit(way, address, &world, &mut chance).await.is_err() {

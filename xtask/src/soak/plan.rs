@@ -1,6 +1,8 @@
 //! What is asked and what may come back. A path says everything: how the origin misbehaves, the seed of the body and
 //! its size; so each side knows every byte without talking to the other. Pure.
 
+use archipel_testkit::chance::Chance;
+
 /// Behaviours of the origin, by the first part of the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -138,7 +140,7 @@ impl Plan {
             }
             left -= share;
         }
-        let seed = if kind.is_stored() { chance.below(STORED_SEEDS) } else { chance.next() >> 16 };
+        let seed = if kind.is_stored() { chance.below(STORED_SEEDS) } else { chance.next_u64() >> 16 };
         // The size belongs to the seed, so that a stored object has one size.
         let mut sizes = Chance::new(seed ^ 0x5173);
         let size = match sizes.below(100) {
@@ -174,48 +176,13 @@ impl Plan {
     }
 }
 
-/// Pseudo-random numbers that a seed replays (splitmix64).
-#[derive(Debug, Clone)]
-pub struct Chance(u64);
-
-impl Chance {
-    /// Starts at a seed.
-    #[must_use]
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next number.
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        mix(self.0)
-    }
-
-    /// A number below `end`, which must not be 0.
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    /// True once in `times`.
-    pub fn once_in(&mut self, times: u64) -> bool {
-        self.below(times) == 0
-    }
-}
-
-fn mix(value: u64) -> u64 {
-    let value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    value ^ (value >> 31)
-}
-
 /// Fills `buffer` with the body of `seed` from byte `offset`.
 pub fn fill(seed: u64, offset: u64, buffer: &mut [u8]) {
-    let start = mix(seed ^ 0x0A11_BEEF);
     let mut block = offset / 8;
     let mut skip = usize::try_from(offset % 8).unwrap_or(0);
     let mut rest = buffer;
     while !rest.is_empty() {
-        let bytes = mix(start.wrapping_add(block.wrapping_mul(0x9E37_79B9_7F4A_7C15))).to_le_bytes();
+        let bytes = Chance::new(seed.rotate_left(32) ^ block).next_u64().to_le_bytes();
         let take = (8 - skip).min(rest.len());
         let (now, later) = rest.split_at_mut(take);
         now.copy_from_slice(&bytes[skip..skip + take]);
@@ -240,7 +207,9 @@ pub fn matches(seed: u64, offset: u64, bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Chance, KINDS, Plan, fill, matches};
+    use archipel_testkit::chance::Chance;
+
+    use super::{KINDS, Plan, fill, matches};
 
     #[test]
     fn paths_say_everything() {

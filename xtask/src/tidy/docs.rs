@@ -17,10 +17,34 @@ pub fn judge(root: &Path) -> Result<Vec<Finding>> {
         let shown = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
         let text = std::fs::read_to_string(&path)?;
         findings.extend(markers(&shown, &text));
+        findings.extend(derived(&shown, &text));
         let folder = path.parent().unwrap_or(root);
         findings.extend(links(&shown, &text, |target| folder.join(target).exists()));
     }
     Ok(findings)
+}
+
+/// What stands between the markers of `settings` is what the settings table says.
+fn derived(shown: &str, text: &str) -> Option<Finding> {
+    let line = text.lines().position(|line| line.trim() == "<!-- begin: settings -->")?;
+    let current = replace(text, "settings", &archipel_config::settings_markdown());
+    let advice = "run `cargo xtask docs`";
+    (current != text).then(|| Finding::new(shown, line + 1, "docs-markers", "the settings have changed", advice))
+}
+
+/// `cargo xtask docs`: writes what derives from the code into the documents that have markers for it.
+///
+/// # Errors
+/// A document that cannot be read or written.
+pub fn write(root: &Path) -> Result<()> {
+    for path in documents(root) {
+        let text = std::fs::read_to_string(&path)?;
+        if text.contains("<!-- begin: settings -->") {
+            std::fs::write(&path, replace(&text, "settings", &archipel_config::settings_markdown()))?;
+            println!("{}", path.display());
+        }
+    }
+    Ok(())
 }
 
 fn documents(root: &Path) -> Vec<PathBuf> {
