@@ -43,6 +43,13 @@ impl Stream {
         }
     }
 
+    /// Whether the handshake resumed an earlier session; nothing without TLS, or while the handshake goes on.
+    pub fn is_resumed(&self) -> Option<bool> {
+        let Self::Tls(tls) = self else { return None };
+        let kind = tls.get_ref().1.handshake_kind()?;
+        Some(kind == rustls::HandshakeKind::Resumed)
+    }
+
     /// Closes at once with a TCP reset instead of a FIN.
     pub fn reset(self) {
         // A linger of zero makes close(2) send RST. Where it fails the peer is gone already.

@@ -59,7 +59,10 @@ impl Group {
             Ok(results) => results,
             Err(error) => {
                 let text = format!("{error:?}");
-                names.into_iter().map(|name| (name, Err(anyhow::anyhow!("the node of this scenario: {text}")))).collect()
+                names
+                    .into_iter()
+                    .map(|name| (name, Err(anyhow::anyhow!("the node of this scenario: {text}"))))
+                    .collect()
             }
         }
     }
@@ -90,7 +93,11 @@ impl Group {
             results.push(done?);
         }
         let output = edge.output.text();
-        let ended = if edge.is_running() { edge.stop().await } else { Err(anyhow::anyhow!("the edge died during the scenarios")) };
+        let ended = if edge.is_running() {
+            edge.stop().await
+        } else {
+            Err(anyhow::anyhow!("the edge died during the scenarios"))
+        };
         let panicked = output.contains("panicked at");
         if ended.is_err() || panicked {
             let outcome = ended.and_then(|()| bail!("the edge panicked")).map_err(|e| e.context(output));
@@ -111,9 +118,21 @@ async fn prepare(site: &Site, ca: &TestCa, case: &Case, form: Form) -> anyhow::R
     let (origin, scheme, names) = match case.origin.as_str() {
         "plain" => (PlayedOrigin::listen(None).await?, "http", None),
         "refusing" => (PlayedOrigin::refusing()?, "http", None),
-        "tls" => (PlayedOrigin::listen(Some(ca.issue(&["origin.test"])?.server_config(&["http/1.1"])?)).await?, "https", Some("origin.test")),
-        "tls-expired" => (PlayedOrigin::listen(Some(ca.issue_expired(&["origin.test"])?.server_config(&[])?)).await?, "https", Some("origin.test")),
-        "tls-wrong-name" => (PlayedOrigin::listen(Some(ca.issue(&["other.test"])?.server_config(&[])?)).await?, "https", Some("origin.test")),
+        "tls" => (
+            PlayedOrigin::listen(Some(ca.issue(&["origin.test"])?.server_config(&["http/1.1"])?)).await?,
+            "https",
+            Some("origin.test"),
+        ),
+        "tls-expired" => (
+            PlayedOrigin::listen(Some(ca.issue_expired(&["origin.test"])?.server_config(&[])?)).await?,
+            "https",
+            Some("origin.test"),
+        ),
+        "tls-wrong-name" => (
+            PlayedOrigin::listen(Some(ca.issue(&["other.test"])?.server_config(&[])?)).await?,
+            "https",
+            Some("origin.test"),
+        ),
         "tls-untrusted" => {
             let stranger = TestCa::new()?.issue(&["origin.test"])?;
             (PlayedOrigin::listen(Some(stranger.server_config(&[])?)).await?, "https", Some("origin.test"))
@@ -122,10 +141,17 @@ async fn prepare(site: &Site, ca: &TestCa, case: &Case, form: Form) -> anyhow::R
     };
     let url = format!("{scheme}://{}", origin.address());
     let zone = format!("{}-{}", case.name, form.word());
-    let (host, alt, two) = (format!("{zone}.case.test"), format!("alt-{zone}.case.test"), format!("two-{zone}.case.test"));
+    let (host, alt, two) =
+        (format!("{zone}.case.test"), format!("alt-{zone}.case.test"), format!("two-{zone}.case.test"));
     let mut vars = Vars::new();
     let source = next_source();
-    for (name, value) in [("HOST", &host), ("HOST_ALT", &alt), ("HOST_TWO", &two), ("ZONE", &zone), ("ORIGIN", &origin.address().to_string())] {
+    for (name, value) in [
+        ("HOST", &host),
+        ("HOST_ALT", &alt),
+        ("HOST_TWO", &two),
+        ("ZONE", &zone),
+        ("ORIGIN", &origin.address().to_string()),
+    ] {
         vars.insert(name.to_owned(), value.clone());
     }
     vars.insert("CLIENT".to_owned(), source.to_string());

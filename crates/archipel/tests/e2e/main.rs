@@ -69,7 +69,8 @@ impl Wish {
     }
 
     fn wants(&self, name: &str) -> bool {
-        self.words.is_empty() || self.words.iter().any(|w| if self.exact { name == w } else { name.contains(w.as_str()) })
+        self.words.is_empty()
+            || self.words.iter().any(|w| if self.exact { name == w } else { name.contains(w.as_str()) })
     }
 }
 
@@ -117,7 +118,8 @@ async fn run(wish: &Wish) -> anyhow::Result<usize> {
     while let Some(done) = running.join_next().await {
         results.extend(done?);
     }
-    let failures: Vec<_> = results.iter().filter_map(|(name, outcome)| outcome.as_ref().err().map(|error| (name, error))).collect();
+    let failures: Vec<_> =
+        results.iter().filter_map(|(name, outcome)| outcome.as_ref().err().map(|error| (name, error))).collect();
     let mut out = std::io::stdout().lock();
     for (name, error) in &failures {
         writeln!(out, "\n---- {name} ----\n{error:?}")?;

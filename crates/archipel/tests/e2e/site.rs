@@ -5,9 +5,12 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
+use archipel_testkit::client::RawClient;
 use archipel_testkit::edge::{Edge, TempDir};
 use archipel_testkit::play::{LogTap, World};
 use archipel_testkit::tls::TestCa;
+use archipel_testkit::wire::Target;
 
 /// The program under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_archipel");
@@ -61,7 +64,9 @@ impl Site {
         for options in ["", "tls = true\n", "proxy_protocol = true\n", "tls = true\nproxy_protocol = true\n"] {
             text.push_str(&format!("\n[[listen]]\naddress = \"127.0.0.1:0\"\n{options}"));
         }
-        text.push_str(&format!("\n[[certificate]]\ncertificate = \"{dir}/tls/cert.pem\"\nkey = \"{dir}/tls/key.pem\"\n"));
+        text.push_str(&format!(
+            "\n[[certificate]]\ncertificate = \"{dir}/tls/cert.pem\"\nkey = \"{dir}/tls/key.pem\"\n"
+        ));
         self.folder.write("node.toml", text)?;
         Ok(())
     }
@@ -94,4 +99,65 @@ impl Site {
         let world = World { at: edge.at.clone(), roots: self.ca.roots()?, log };
         Ok((edge, world))
     }
+}
+
+/// A node with one zone `site` for the host `www.case.test`, before an origin.
+pub struct Node {
+    /// Its configuration.
+    pub site: Site,
+    /// The process.
+    pub edge: Edge,
+    /// Where it is, and its log.
+    pub world: World,
+}
+
+/// The host of [`Node`]'s zone.
+pub const HOST: &str = "www.case.test";
+
+impl Node {
+    /// Starts a node in front of an origin in plain text.
+    pub async fn start(label: &str, origin: SocketAddr, node: &[&str], zone: &[&str]) -> anyhow::Result<Self> {
+        let site = Site::new(label, node)?;
+        site.plain_zone("site", HOST, origin, zone)?;
+        let (edge, world) = site.start().await?;
+        Ok(Self { site, edge, world })
+    }
+
+    /// A way to its plain listener.
+    pub fn target(&self) -> anyhow::Result<Target> {
+        Ok(Target::plain(self.world.at.plain()?))
+    }
+
+    /// A new client connection to its plain listener.
+    pub async fn client(&self) -> anyhow::Result<RawClient> {
+        RawClient::connect(&self.target()?).await
+    }
+
+    /// A way to its TLS listener.
+    pub fn tls_target(&self, alpn: &[&str]) -> anyhow::Result<Target> {
+        Ok(Target::tls(self.world.at.tls()?, self.site.ca.client_config(alpn)?, HOST))
+    }
+
+    /// Runs a command of the program against this node; whether it succeeded, and all it wrote.
+    pub async fn command(&self, arguments: &[&str]) -> anyhow::Result<(bool, String)> {
+        command(&self.site, arguments).await
+    }
+
+    /// Drains the node, which must end well and must not have panicked.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.edge.stop().await?;
+        let output = self.edge.output.text();
+        anyhow::ensure!(!output.contains("panicked at"), "the edge panicked:\n{output}");
+        Ok(())
+    }
+}
+
+/// Runs a command of the program with a configuration.
+pub async fn command(site: &Site, arguments: &[&str]) -> anyhow::Result<(bool, String)> {
+    let dir = site.dir().display().to_string();
+    let (word, rest) = arguments.split_first().context("a command")?;
+    let mut all = vec![*word, "--config", &dir];
+    all.extend(rest);
+    let (status, out, err) = archipel_testkit::edge::run(Path::new(BINARY), &all).await?;
+    Ok((status.success(), format!("{out}{err}")))
 }
