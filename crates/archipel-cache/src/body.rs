@@ -68,6 +68,14 @@ impl Body {
         }
     }
 
+    /// The list of pieces, shared; `None` where there is at most one.
+    pub fn list(&self) -> Option<&Arc<[Bytes]>> {
+        match &self.segments {
+            Segments::Many(segments) => Some(segments),
+            _ => None,
+        }
+    }
+
     /// The trailer fields that followed the body (RFC 9110 section 6.5), kept apart from the header fields (RFC 9111 section 3.1).
     pub fn trailers(&self) -> Option<&Arc<HeaderMap>> {
         self.trailers.as_ref()

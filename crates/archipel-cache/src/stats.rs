@@ -3,17 +3,17 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
         /// Counters of the cache since it was made, updated without order between them.
         #[derive(Debug, Default)]
         pub struct CacheStats {
-            $($(#[$doc])* pub $name: AtomicU64,)*
+            $($(#[doc = $doc])* pub $name: AtomicU64,)*
         }
 
         /// The values of [`CacheStats`] at one moment.
         #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
         pub struct CacheCounts {
-            $($(#[$doc])* pub $name: u64,)*
+            $($(#[doc = $doc])* pub $name: u64,)*
             /// Lookups that found a variant that was picked.
             pub hits: u64,
             /// Lookups that found nothing.
@@ -24,6 +24,18 @@ macro_rules! counters {
             pub bytes: u64,
             /// Bytes of memory that fills in flight hold now (a gauge).
             pub fills_bytes: u64,
+        }
+
+        impl CacheCounts {
+            /// Name, kind (`counter` or `gauge`), help and value of each, for a metrics page.
+            pub fn each(&self, mut f: impl FnMut(&'static str, &'static str, &'static str, u64)) {
+                $(f(stringify!($name), "counter", concat!($($doc,)*), self.$name);)*
+                f("hits", "counter", "Lookups that found a variant that was picked.", self.hits);
+                f("misses", "counter", "Lookups that found nothing.", self.misses);
+                f("entries", "gauge", "Objects stored now.", self.entries);
+                f("bytes", "gauge", "Bytes of memory that stored objects hold now, index included.", self.bytes);
+                f("fills_bytes", "gauge", "Bytes of memory that fills in flight hold now.", self.fills_bytes);
+            }
         }
 
         impl CacheStats {

@@ -211,23 +211,32 @@ impl<M> Store<M> {
     /// # Errors
     /// [`Refused`], by name and counted; the store is then as it was, except that older objects may have been evicted.
     pub fn insert(&self, stored: Stored<M>) -> Result<Arc<Stored<M>>, Refused> {
-        let cost = Shard::cost(&stored);
-        self.reserve(&stored, cost)?;
         let stored = Arc::new(stored);
+        self.insert_shared(&stored)?;
+        Ok(stored)
+    }
+
+    /// [`Store::insert`] of a response that is served whether it is stored or not.
+    ///
+    /// # Errors
+    /// As [`Store::insert`].
+    pub fn insert_shared(&self, stored: &Arc<Stored<M>>) -> Result<(), Refused> {
+        let cost = Shard::cost(stored);
+        self.reserve(stored, cost)?;
         let slice = self.slice(stored.hash);
         let mut shard = slice.lock();
-        let (compared, purged) = self.compare(&shard, &stored);
+        let (compared, purged) = self.compare(&shard, stored);
         if purged == Some(PurgeKind::Hard) {
             drop(shard);
             return Err(self.refuse_purged(cost));
         }
-        let mut left = shard.insert(Arc::clone(&stored), compared, purged.is_some());
+        let mut left = shard.insert(Arc::clone(stored), compared, purged.is_some());
         let trimmed = shard.trim_variants(stored.hash, self.limits.variants_max.max(1));
         self.stats.evicted_variants_max.fetch_add(trimmed.len() as u64, Ordering::Relaxed);
         left.extend(trimmed);
         self.settle(slice, shard, &left);
         count(&self.stats.inserts);
-        Ok(stored)
+        Ok(())
     }
 
     /// Renews a stored response after a 304 (RFC 9111 section 4.3.4): the new head, the same body shared. Where the old one was evicted

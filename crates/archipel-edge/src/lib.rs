@@ -1,1 +1,32 @@
-//! Skeleton.
+//! The edge: what happens to a request between the wire and the reply.
+//!
+//! Owns the order of the stages ([`pipeline`]), one module a stage, the pools of origin connections, the error pages,
+//! the metrics and the access log. Must never parse bytes of a protocol (that is `archipel-transport`), decide what a
+//! field means (`archipel-http`), or keep objects (`archipel-cache`).
+
+pub mod access_log;
+mod body;
+mod cache;
+pub mod error_page;
+pub mod exchange;
+pub mod explain;
+pub mod live;
+pub mod metrics;
+mod node;
+mod origin;
+mod pipeline;
+mod pool;
+mod purge;
+mod record;
+mod resolve;
+mod route;
+mod traces;
+mod transform;
+mod worker;
+mod zone;
+
+pub use explain::{ExplainRequest, Explanation, Verdict};
+pub use metrics::LiveCounts;
+pub use node::{Node, NodeError, server_settings};
+pub use purge::{Purge, PurgeError, PurgeReport};
+pub use worker::Edge;

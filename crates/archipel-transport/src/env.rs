@@ -188,10 +188,10 @@ impl Drain {
 pub struct AddressCounts(Mutex<HashMap<IpAddr, usize>>);
 
 impl AddressCounts {
-    /// Takes a place for `address`, or says that there is none.
+    /// Takes a place for `address`, or says that there is none. IPv6 counts by /64: one customer has at least that.
     pub fn enter(&self, address: IpAddr, max: usize) -> bool {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(address).or_insert(0);
+        let count = counts.entry(network(address)).or_insert(0);
         if *count >= max {
             return false;
         }
@@ -201,6 +201,7 @@ impl AddressCounts {
 
     /// Gives a place back.
     pub fn leave(&self, address: IpAddr) {
+        let address = network(address);
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(&address) {
             *count -= 1;
@@ -208,5 +209,12 @@ impl AddressCounts {
                 counts.remove(&address);
             }
         }
+    }
+}
+
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & !u128::from(u64::MAX)).into()),
+        v4 => v4,
     }
 }

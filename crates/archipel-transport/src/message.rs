@@ -92,7 +92,8 @@ impl ReplyBody {
     }
 }
 
-/// Fields of a stored response, kept both as a map and as HTTP/1.1 field lines ready to be written.
+/// Fields of a stored response, kept both as a map and as HTTP/1.1 field lines ready to be written. The map's values are
+/// slices of the lines: one allocation, and nothing of the connection that brought them stays alive.
 #[derive(Debug)]
 pub struct FrozenFields {
     /// The fields.
@@ -102,11 +103,27 @@ pub struct FrozenFields {
 }
 
 impl FrozenFields {
-    /// Freezes a map.
-    pub fn new(map: HeaderMap) -> Self {
-        let mut lines = Vec::with_capacity(map.len() * 32);
-        crate::h1::encode::write_fields(&mut lines, &map);
-        Self { map, lines: Bytes::from(lines) }
+    /// Freezes a map. Framing and connection fields are left out.
+    pub fn new(map: &HeaderMap) -> Self {
+        let mut lines = Vec::with_capacity(map.len() * 40);
+        crate::h1::encode::write_fields(&mut lines, map);
+        let lines = Bytes::from(lines);
+        let mut frozen = HeaderMap::with_capacity(map.keys_len());
+        let mut at = 0;
+        for (name, value) in map.iter().filter(|(name, _)| crate::h1::encode::is_written(name)) {
+            let start = at + name.as_str().len() + 2;
+            at = start + value.len() + 2;
+            let slice = lines.slice(start..start + value.len());
+            // The bytes were a field value a moment ago; the clone is the answer that cannot fail.
+            let copy = HeaderValue::from_maybe_shared(slice).unwrap_or_else(|_| value.clone());
+            frozen.append(name.clone(), copy);
+        }
+        Self { map: frozen, lines }
+    }
+
+    /// Bytes of memory behind it, overhead estimated.
+    pub fn heap_bytes(&self) -> usize {
+        self.lines.len() + self.map.capacity() * 120 + 64
     }
 }
 
@@ -124,7 +141,7 @@ pub struct Reply {
     pub status: StatusCode,
     /// Fields, without framing (`Content-Length`, `Transfer-Encoding`, `Connection` are the transport's).
     pub fields: ReplyFields,
-    /// Fields set at delivery, after `fields`; none of these names may also stand in frozen fields.
+    /// Fields set at delivery, after `fields`. A name that also stands in `fields` becomes a list.
     pub added: SmallVec<[(HeaderName, HeaderValue); 6]>,
     /// The body.
     pub body: ReplyBody,

@@ -6,11 +6,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 /// Writes `name: value` lines for all fields but framing and connection ones, which the writer of the head sets itself.
 pub(crate) fn write_fields(out: &mut Vec<u8>, headers: &HeaderMap) {
     for (name, value) in headers {
-        if name == CONTENT_LENGTH || name == TRANSFER_ENCODING || name == CONNECTION {
-            continue;
+        if is_written(name) {
+            write_field(out, name, value);
         }
-        write_field(out, name, value);
     }
+}
+
+/// Whether a field is written as it stands: framing and `Connection` are set by the writer of the head.
+pub(crate) fn is_written(name: &HeaderName) -> bool {
+    name != CONTENT_LENGTH && name != TRANSFER_ENCODING && name != CONNECTION
 }
 
 /// Writes one field line.

@@ -1,0 +1,192 @@
+//! The configuration in force, compiled for use: what a request of one moment sees of its zone.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use archipel_config::{CidrSet, ClientAddressHeader, OriginHost, Snapshot, Zone, ZoneOrigin};
+use archipel_http::Policy;
+use archipel_http::date::DELTA_SECONDS_MAX;
+use archipel_http::forwarding::AddressSource;
+use archipel_http::policy::{EdgeTtl, SetCookie};
+use archipel_transport::origin::OriginProtocol;
+use archipel_transport::tls::client::{OriginAlpn, OriginTls, OriginTlsConfigError, OriginTrust, TrustRoots};
+use http::{HeaderName, HeaderValue};
+use thiserror::Error;
+
+/// A configuration that cannot be put to use although its documents are right.
+#[derive(Debug, Error)]
+pub enum LiveError {
+    /// TLS towards an origin.
+    #[error("zone {zone}: TLS to the origin: {source}")]
+    OriginTls {
+        /// The zone's name.
+        zone: String,
+        /// What is wrong.
+        source: OriginTlsConfigError,
+    },
+    /// The node's name cannot stand in CDN-Loop and Via.
+    #[error("the node's name {0:?} cannot be used in CDN-Loop: set `name` to letters, digits, dots and hyphens")]
+    Name(String),
+}
+
+/// A snapshot with what the edge derives from it.
+pub struct Live {
+    /// The configuration.
+    pub snapshot: Arc<Snapshot>,
+    zones: HashMap<u32, Arc<LiveZone>, foldhash::fast::FixedState>,
+    /// This node in CDN-Loop (RFC 8586).
+    pub cdn_loop: HeaderValue,
+    /// Where the client's address stands in requests of trusted peers.
+    pub address_source: AddressSource,
+}
+
+/// A zone with what the edge derives from it.
+pub struct LiveZone {
+    /// The configuration.
+    pub zone: Arc<Zone>,
+    /// Cache policy.
+    pub policy: Policy,
+    /// The origin.
+    pub origin: LiveOrigin,
+}
+
+/// An origin ready to be connected to.
+pub struct LiveOrigin {
+    /// Name to resolve.
+    pub host: Box<str>,
+    /// Port.
+    pub port: u16,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// TLS, where the URL says https.
+    pub tls: Option<OriginTls>,
+    /// Protocol to speak.
+    pub protocol: OriginProtocol,
+    /// Host to send; `None`: the visitor's.
+    pub authority: Option<HeaderValue>,
+    /// `host:port`, the name in logs and in Proxy-Status.
+    pub name: Box<str>,
+    /// Which pool its connections belong to: equal only where connections may be shared.
+    pub pool: u64,
+}
+
+impl Live {
+    /// Compiles a snapshot.
+    ///
+    /// # Errors
+    /// The first [`LiveError`].
+    pub fn new(snapshot: Arc<Snapshot>) -> Result<Self, LiveError> {
+        let name = snapshot.node.name.clone();
+        let cdn_loop = archipel_http::forwarding::cdn_loop_value(&name).ok_or(LiveError::Name(name))?;
+        let mut roots = Roots::default();
+        let mut zones = HashMap::default();
+        for zone in &snapshot.zones {
+            let live = LiveZone {
+                zone: zone.clone(),
+                policy: policy_of(zone, snapshot.node.cache.object_bytes_max),
+                origin: roots
+                    .origin(&zone.origin)
+                    .map_err(|source| LiveError::OriginTls { zone: zone.name.to_string(), source })?,
+            };
+            zones.insert(zone.id, Arc::new(live));
+        }
+        let address_source = address_source(snapshot.node.trust.client_address_header);
+        Ok(Self { snapshot, zones, cdn_loop, address_source })
+    }
+
+    /// The zone of a host.
+    pub fn zone_for_host(&self, host: &str) -> Option<&Arc<LiveZone>> {
+        self.zones.get(&self.snapshot.zone_for_host(host)?.id)
+    }
+
+    /// The peers whose word on the client's address counts.
+    pub fn trusted(&self) -> &CidrSet {
+        &self.snapshot.node.trust.client_address_from
+    }
+
+    /// The zone of that name.
+    pub fn zone_by_name(&self, name: &str) -> Option<&Arc<LiveZone>> {
+        self.zones.get(&self.snapshot.zone_by_name(name)?.id)
+    }
+}
+
+fn address_source(header: ClientAddressHeader) -> AddressSource {
+    match header {
+        ClientAddressHeader::XForwardedFor => AddressSource::XForwardedFor,
+        ClientAddressHeader::Forwarded => AddressSource::Forwarded,
+        other => AddressSource::Single(HeaderName::from_static(other.as_str())),
+    }
+}
+
+fn policy_of(zone: &Zone, node_object_bytes_max: u64) -> Policy {
+    let cache = &zone.cache;
+    let base = if cache.honour_request_directives { Policy::neutral() } else { Policy::edge() };
+    let seconds = |d: std::time::Duration| u32::try_from(d.as_secs()).unwrap_or(DELTA_SECONDS_MAX).min(DELTA_SECONDS_MAX);
+    let optional = |d: std::time::Duration| (!d.is_zero()).then(|| seconds(d));
+    Policy {
+        honour_request_directives: cache.honour_request_directives,
+        set_cookie: if cache.store_set_cookie { SetCookie::Store } else { SetCookie::Refuse },
+        edge_ttl: optional(cache.default_ttl).map_or(EdgeTtl::Respect, EdgeTtl::Default),
+        stale_if_error_default_seconds: optional(cache.stale_if_error),
+        stale_while_revalidate_default_seconds: optional(cache.stale_while_revalidate),
+        object_bytes_max: match cache.object_bytes_max {
+            0 => node_object_bytes_max,
+            own => own.min(node_object_bytes_max),
+        },
+        ..base
+    }
+}
+
+/// System roots are read once for all zones of a snapshot.
+#[derive(Default)]
+struct Roots {
+    system: Option<TrustRoots>,
+}
+
+impl Roots {
+    fn origin(&mut self, origin: &ZoneOrigin) -> Result<LiveOrigin, OriginTlsConfigError> {
+        let tls = if origin.url.is_https() { Some(self.tls(origin)?) } else { None };
+        let authority = match &origin.host {
+            OriginHost::Visitor => None,
+            OriginHost::Origin => HeaderValue::try_from(origin.url.authority()).ok(),
+            OriginHost::Literal(host) => Some(host.clone()),
+        };
+        let name = format!("{}:{}", origin.url.host, origin.url.port);
+        Ok(LiveOrigin {
+            host: origin.url.host_name().into(),
+            port: origin.url.port,
+            scheme: if tls.is_some() { "https" } else { "http" },
+            tls,
+            protocol: if origin.http2 { OriginProtocol::Http2 } else { OriginProtocol::Http1 },
+            authority,
+            pool: pool_of(origin),
+            name: name.into(),
+        })
+    }
+
+    fn tls(&mut self, origin: &ZoneOrigin) -> Result<OriginTls, OriginTlsConfigError> {
+        let trust = if !origin.tls_verify {
+            OriginTrust::DangerouslyUnverified
+        } else if let Some(file) = &origin.tls_ca_file {
+            OriginTrust::Roots(TrustRoots::file(file)?)
+        } else {
+            let roots = match &self.system {
+                Some(roots) => roots.clone(),
+                None => self.system.insert(TrustRoots::system()?).clone(),
+            };
+            OriginTrust::Roots(roots)
+        };
+        let alpn = if origin.http2 { OriginAlpn::H2OrH1 } else { OriginAlpn::H1 };
+        let name = origin.tls_server_name.as_deref().unwrap_or_else(|| origin.url.host_name());
+        OriginTls::new(&trust, alpn, name)
+    }
+}
+
+/// Connections are shared by zones that name the same origin in the same way.
+fn pool_of(origin: &ZoneOrigin) -> u64 {
+    use std::hash::{BuildHasher, Hash, Hasher};
+    let mut hasher = foldhash::quality::FixedState::with_seed(0x706f_6f6c).build_hasher();
+    origin.url.hash(&mut hasher);
+    (origin.tls_verify, &origin.tls_server_name, &origin.tls_ca_file, origin.http2).hash(&mut hasher);
+    hasher.finish()
+}

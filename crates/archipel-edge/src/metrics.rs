@@ -1,0 +1,250 @@
+//! Counters. One set a worker, written by its thread alone, summed when they are read: counting costs no shared line.
+//! The table below is the only place where a metric is named.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use archipel_cache::CacheCounts;
+use archipel_transport::env::TransportStats;
+
+use crate::exchange::CacheResult;
+
+/// A counter that one thread writes.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! table {
+    ($($name:ident $help:literal;)*) => {
+        /// The counters of one worker.
+        #[derive(Debug, Default)]
+        pub struct WorkerMetrics {
+            $(#[doc = $help] pub $name: Counter,)*
+            /// Requests by what the cache did, in the order of [`CacheResult::ALL`].
+            pub by_cache: [Counter; CacheResult::ALL.len()],
+            /// Requests by status class: index 0 is 1xx.
+            pub by_class: [Counter; 5],
+            /// Time to the reply's head.
+            pub latency: Histogram,
+            /// Counters with a label that is known only at the place that counts.
+            pub labelled: Labelled,
+        }
+
+        const TABLE: &[(&str, &str, fn(&WorkerMetrics) -> u64)] = &[$((stringify!($name), $help, |m| m.$name.get()),)*];
+    };
+}
+
+table! {
+    requests "Exchanges ended.";
+    sent_body_bytes "Bytes of reply bodies handed to clients.";
+    received_body_bytes "Bytes of request bodies read from clients.";
+    refused "Exchanges that the edge refused or failed by itself.";
+    client_gone "Exchanges whose client left before the end.";
+    body_failed "Replies that broke off because their source failed.";
+    panics "Exchanges whose stage panicked; the client got 500.";
+    origin_requests "Requests sent to origins.";
+    origin_connects "Connections opened to origins.";
+    origin_reused "Requests that reused a connection to an origin.";
+    origin_retries "Requests sent again on a fresh connection.";
+    revalidations_in_background "Stored responses revalidated in the background.";
+    log_records_dropped "Access-log records dropped because the queue was full.";
+    traces_dropped "Spans dropped because the exporter was behind.";
+    traces_failed "Batches of spans that the collector did not take.";
+}
+
+/// Upper bounds of the latency histogram, in microseconds.
+pub const LATENCY_BOUNDS_US: [u64; 20] = [
+    25, 50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 51_200, 102_400, 204_800, 409_600, 819_200,
+    1_638_400, 3_276_800, 6_553_600, 13_107_200,
+];
+
+/// A histogram whose bounds double.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    buckets: [Counter; LATENCY_BOUNDS_US.len() + 1],
+    sum_us: Counter,
+}
+
+impl Histogram {
+    /// Adds one observation.
+    pub fn observe(&self, us: u64) {
+        let at = LATENCY_BOUNDS_US.partition_point(|bound| *bound < us);
+        self.buckets[at].add(1);
+        self.sum_us.add(us);
+    }
+}
+
+/// Counters by a label that is a static word.
+#[derive(Debug, Default)]
+pub struct Labelled(Mutex<BTreeMap<(&'static str, &'static str), u64>>);
+
+impl Labelled {
+    /// Adds one to `family` with `label`.
+    pub fn count(&self, family: &'static str, label: &'static str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry((family, label)).or_insert(0) += 1;
+    }
+}
+
+/// What a live line shows; differences between two of them are rates.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LiveCounts {
+    /// Exchanges ended.
+    pub requests: u64,
+    /// Answered from the cache.
+    pub hits: u64,
+    /// Refused or failed by the edge.
+    pub refused: u64,
+    /// Exchanges by upper bound of their latency ([`LATENCY_BOUNDS_US`]), the last one without bound.
+    pub latency: Vec<u64>,
+}
+
+impl LiveCounts {
+    /// The latency in microseconds below which `share` (0..1) of the exchanges since `before` were answered.
+    pub fn quantile_since(&self, before: &LiveCounts, share: f64) -> Option<u64> {
+        let counts: Vec<u64> = self
+            .latency
+            .iter()
+            .enumerate()
+            .map(|(i, n)| n - before.latency.get(i).copied().unwrap_or(0))
+            .collect();
+        let total: u64 = counts.iter().sum();
+        let wanted = (total as f64 * share).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        let at = counts.iter().position(|n| {
+            seen += n;
+            seen >= wanted
+        })?;
+        (total > 0).then(|| LATENCY_BOUNDS_US.get(at).or(LATENCY_BOUNDS_US.last()).copied())?
+    }
+}
+
+/// All workers' counters.
+#[derive(Default)]
+pub struct Metrics {
+    workers: Mutex<Vec<Arc<WorkerMetrics>>>,
+}
+
+impl Metrics {
+    /// Adds a worker.
+    pub(crate) fn worker(&self) -> Arc<WorkerMetrics> {
+        let worker = Arc::new(WorkerMetrics::default());
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(worker.clone());
+        worker
+    }
+
+    fn all(&self) -> Vec<Arc<WorkerMetrics>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sums for a live line.
+    pub fn live(&self) -> LiveCounts {
+        let mut live = LiveCounts { latency: vec![0; LATENCY_BOUNDS_US.len() + 1], ..LiveCounts::default() };
+        for worker in self.all() {
+            live.requests += worker.requests.get();
+            live.refused += worker.refused.get();
+            for (result, counter) in CacheResult::ALL.iter().zip(&worker.by_cache) {
+                live.hits += if result.is_hit() { counter.get() } else { 0 };
+            }
+            for (sum, bucket) in live.latency.iter_mut().zip(&worker.latency.buckets) {
+                *sum += bucket.get();
+            }
+        }
+        live
+    }
+
+    /// The page in the Prometheus text format 0.0.4.
+    pub fn render(&self, transport: &TransportStats, cache: &CacheCounts) -> String {
+        let workers = self.all();
+        let mut page = String::with_capacity(16 * 1024);
+        for (name, help, read) in TABLE {
+            let sum = workers.iter().map(|w| read(w)).sum();
+            metric(&mut page, &format!("archipel_{name}_total"), "counter", help, &[("", sum)]);
+        }
+        let by = |pick: fn(&WorkerMetrics) -> &[Counter], names: &[&'static str]| -> Vec<(String, u64)> {
+            names
+                .iter()
+                .enumerate()
+                .map(|(i, name)| ((*name).to_owned(), workers.iter().map(|w| pick(w)[i].get()).sum()))
+                .collect()
+        };
+        let names: Vec<&str> = CacheResult::ALL.iter().map(|r| r.as_str()).collect();
+        family(&mut page, "archipel_requests_by_cache_total", "Exchanges by what the cache did.", "cache", &by(|w| &w.by_cache, &names));
+        let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+        family(&mut page, "archipel_requests_by_status_total", "Exchanges by class of status.", "class", &by(|w| &w.by_class, &classes));
+        histogram(&mut page, &workers);
+        labelled(&mut page, &workers);
+        transport.each(|name, kind, help, value| {
+            let suffix = if kind == "counter" { "_total" } else { "" };
+            metric(&mut page, &format!("archipel_{name}{suffix}"), kind, help, &[("", value)]);
+        });
+        let refusals: Vec<(String, u64)> = transport.refusals().map(|(r, n)| (r.as_str().to_owned(), n)).collect();
+        family(&mut page, "archipel_transport_refused_total", "Messages refused before they became requests.", "reason", &refusals);
+        cache_metrics(&mut page, cache);
+        page
+    }
+}
+
+fn metric(page: &mut String, name: &str, kind: &str, help: &str, values: &[(&str, u64)]) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(page, "# HELP {name} {}\n# TYPE {name} {kind}", help.trim());
+    for (labels, value) in values {
+        let _ = writeln!(page, "{name}{labels} {value}");
+    }
+}
+
+fn family(page: &mut String, name: &str, help: &str, label: &str, values: &[(String, u64)]) {
+    let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} counter");
+    for (word, value) in values {
+        let _ = writeln!(page, "{name}{{{label}=\"{word}\"}} {value}");
+    }
+}
+
+fn histogram(page: &mut String, workers: &[Arc<WorkerMetrics>]) {
+    let name = "archipel_reply_seconds";
+    let _ = writeln!(page, "# HELP {name} Time from a request's head to its reply's head.\n# TYPE {name} histogram");
+    let mut below = 0;
+    for (i, bound) in LATENCY_BOUNDS_US.iter().enumerate() {
+        below += workers.iter().map(|w| w.latency.buckets[i].get()).sum::<u64>();
+        let _ = writeln!(page, "{name}_bucket{{le=\"{}\"}} {below}", *bound as f64 / 1e6);
+    }
+    below += workers.iter().map(|w| w.latency.buckets[LATENCY_BOUNDS_US.len()].get()).sum::<u64>();
+    let sum: u64 = workers.iter().map(|w| w.latency.sum_us.get()).sum();
+    let _ = writeln!(page, "{name}_bucket{{le=\"+Inf\"}} {below}\n{name}_sum {}\n{name}_count {below}", sum as f64 / 1e6);
+}
+
+fn labelled(page: &mut String, workers: &[Arc<WorkerMetrics>]) {
+    let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for worker in workers {
+        for (key, n) in worker.labelled.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            *sums.entry(*key).or_insert(0) += n;
+        }
+    }
+    let mut last = "";
+    for ((name, label), n) in sums {
+        if name != last {
+            let _ = writeln!(page, "# HELP archipel_{name}_total By reason.\n# TYPE archipel_{name}_total counter");
+            last = name;
+        }
+        let _ = writeln!(page, "archipel_{name}_total{{reason=\"{label}\"}} {n}");
+    }
+}
+
+fn cache_metrics(page: &mut String, cache: &CacheCounts) {
+    cache.each(|name, kind, help, value| {
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        metric(page, &format!("archipel_cache_{name}{suffix}"), kind, help, &[("", value)]);
+    });
+}

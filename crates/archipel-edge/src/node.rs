@@ -1,0 +1,158 @@
+//! What all workers of a node share: the configuration in force, the store, the flights, the log.
+
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
+use archipel_cache::{FlightLimits, Flights, Store, StoreLimits};
+use archipel_config::Snapshot;
+use archipel_transport::env::{Http2Limits, ServerSettings, TransportStats};
+use archipel_transport::h1::head::{FIELDS_MAX, HeadLimits};
+use arc_swap::ArcSwap;
+use thiserror::Error;
+
+use crate::access_log::AccessLog;
+use crate::cache::Meta;
+use crate::live::{Live, LiveError};
+use crate::metrics::{LiveCounts, Metrics};
+use crate::worker::{Edge, Worker};
+
+/// A node that cannot start, or a configuration that it does not take.
+#[derive(Debug, Error)]
+pub enum NodeError {
+    /// The configuration cannot be put to use.
+    #[error(transparent)]
+    Live(#[from] LiveError),
+    /// The access log cannot be opened.
+    #[error("the access log cannot be opened: {0}; create its folder or change [log] access")]
+    Log(std::io::Error),
+}
+
+/// One node.
+pub struct Node {
+    live: ArcSwap<Live>,
+    pub(crate) store: Arc<Store<Meta>>,
+    pub(crate) flights: Arc<Flights<Meta>>,
+    pub(crate) key_seed: (u64, u64),
+    pub(crate) log: Option<Arc<AccessLog>>,
+    metrics: Metrics,
+}
+
+/// Bits that an attacker does not know. Not for keys of cryptography.
+pub(crate) fn random() -> u64 {
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+impl Node {
+    /// A node with an empty store.
+    ///
+    /// # Errors
+    /// [`NodeError`], worded for the operator.
+    pub fn new(snapshot: Snapshot) -> Result<Arc<Self>, NodeError> {
+        let live = Live::new(Arc::new(snapshot))?;
+        let config = &live.snapshot.node;
+        let store = Arc::new(Store::new(StoreLimits {
+            memory_bytes_max: config.cache.memory_bytes_max,
+            object_bytes_max: config.cache.object_bytes_max,
+            fills_bytes_max: config.cache.memory_bytes_max,
+            ..StoreLimits::default()
+        }));
+        let log = AccessLog::open(&config.log.access, config.log.queue_records_max).map_err(NodeError::Log)?;
+        let flights = Flights::new(store.clone(), FlightLimits::default());
+        let key_seed = (random(), random());
+        Ok(Arc::new(Self {
+            live: ArcSwap::from_pointee(live),
+            store,
+            flights,
+            key_seed,
+            log,
+            metrics: Metrics::default(),
+        }))
+    }
+
+    /// A worker. Call it inside the runtime of the core that it is for: its ticks run there.
+    pub fn worker(self: &Arc<Self>) -> Edge {
+        let worker = Worker::new(self.clone(), self.metrics.worker());
+        tokio::spawn(Worker::tick(Arc::downgrade(&worker)));
+        Edge(worker)
+    }
+
+    /// Puts a new configuration in force for the exchanges that begin from now on, all of it or none.
+    /// Sizes of the store, listeners, workers and the log's target stay until a restart.
+    ///
+    /// # Errors
+    /// [`NodeError`]; the old configuration stays.
+    pub fn reload(&self, mut snapshot: Snapshot) -> Result<(), NodeError> {
+        snapshot.generation = self.live().snapshot.generation + 1;
+        let live = Live::new(Arc::new(snapshot))?;
+        self.live.store(Arc::new(live));
+        self.reopen_log();
+        Ok(())
+    }
+
+    pub(crate) fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    /// The configuration in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.live.load().snapshot.clone()
+    }
+
+    /// The metrics page, in the Prometheus text format.
+    pub fn metrics(&self, transport: &TransportStats) -> String {
+        self.metrics.render(transport, &self.store.counts())
+    }
+
+    /// Sums for a live line.
+    pub fn live_counts(&self) -> LiveCounts {
+        self.metrics.live()
+    }
+
+    /// Waits until the log's queue is written. Workers hand over their batches with [`Edge::flush`].
+    pub fn flush_log(&self) {
+        if let Some(log) = &self.log {
+            log.flush();
+        }
+    }
+
+    /// Opens the log's file anew at its next write.
+    pub fn reopen_log(&self) {
+        if let Some(log) = &self.log {
+            log.reopen();
+        }
+    }
+}
+
+/// The transport's settings in a configuration.
+pub fn server_settings(snapshot: &Snapshot) -> ServerSettings {
+    let (limits, timeouts, trust) = (&snapshot.node.limits, &snapshot.node.timeouts, &snapshot.node.trust);
+    let unlimited = trust.proxy_protocol_from.iter().chain(trust.client_address_from.iter()).copied().collect();
+    ServerSettings {
+        head: HeadLimits {
+            head_bytes_max: limits.header_bytes_max,
+            fields_max: limits.header_count_max.min(FIELDS_MAX),
+            uri_bytes_max: limits.uri_bytes_max,
+        },
+        http2: Http2Limits {
+            streams_max: limits.h2_streams_max,
+            header_list_bytes_max: limits.h2_header_list_bytes_max,
+            resets_max: limits.h2_resets_max,
+            control_frames_max: limits.h2_control_frames_max,
+        },
+        drain_body_bytes_max: limits.drain_body_bytes_max,
+        requests_per_connection_max: match limits.requests_per_connection_max {
+            0 => u32::MAX,
+            n => u32::try_from(n).unwrap_or(u32::MAX),
+        },
+        connections_max: limits.connections_max,
+        connections_per_address_max: limits.connections_per_address_max,
+        proxy_protocol_from: trust.proxy_protocol_from.clone(),
+        unlimited_from: unlimited,
+        tls_handshake: timeouts.tls_handshake,
+        request_head: timeouts.request_head,
+        keep_alive: timeouts.keep_alive,
+        body_progress: timeouts.body_progress,
+        send_progress: timeouts.send_progress,
+        upgrade_idle: timeouts.upgrade_idle,
+    }
+}

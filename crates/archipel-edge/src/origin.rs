@@ -1,0 +1,119 @@
+//! The origin stage: the request as the origin gets it, and the reply to it or the named reason why there is none.
+
+use std::time::Instant;
+
+use archipel_http::forwarding::{self, ForwardedClient};
+use archipel_http::{hop, reuse};
+use archipel_transport::body::RequestBody;
+use archipel_transport::origin::{OriginError, OriginReply, OriginRequest};
+use base64::Engine as _;
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, EXPECT, HOST, HeaderName};
+use http::{HeaderMap, HeaderValue, Method};
+
+use crate::cache::Plan;
+use crate::error_page::PROXY_NAME;
+use crate::exchange::Exchange;
+use crate::route::Route;
+
+const SEC_WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
+const SEC_WEBSOCKET_VERSION: HeaderName = HeaderName::from_static("sec-websocket-version");
+
+/// The request for the origin. Takes the body out of the exchange.
+pub(crate) fn request(ex: &mut Exchange, route: &Route, plan: &Plan) -> OriginRequest {
+    let mut headers = ex.asked.headers.clone();
+    hop::remove_hop_by_hop(&mut headers);
+    for name in [HOST, CONTENT_LENGTH, EXPECT] {
+        headers.remove(name);
+    }
+    match plan.validates() {
+        Some(meta) => reuse::make_conditional(&mut headers, meta),
+        None if plan.asks_for_whole() => reuse::make_unconditional(&mut headers),
+        None => {}
+    }
+    forward_fields(ex, route, &mut headers);
+    let (mut method, mut upgrade) = (ex.asked.method.clone(), ex.asked.upgrade.clone());
+    if method == Method::CONNECT {
+        // An extended CONNECT (RFC 8441) becomes the HTTP/1.1 handshake that it stands for.
+        method = Method::GET;
+        websocket_handshake(&mut headers, upgrade.as_deref());
+    } else if let Some(asked) = &upgrade
+        && method != Method::GET
+    {
+        tracing::debug!(?asked, "an upgrade with another method than GET is ignored");
+        upgrade = None;
+    }
+    let visitor = || HeaderValue::try_from(&*ex.asked.authority).unwrap_or_else(|_| HeaderValue::from_static(""));
+    OriginRequest {
+        method,
+        scheme: route.zone.origin.scheme,
+        authority: route.zone.origin.authority.clone().unwrap_or_else(visitor),
+        target: bytes::Bytes::copy_from_slice(ex.asked.path_and_query.as_bytes()),
+        headers,
+        upgrade,
+        body: std::mem::replace(&mut ex.asked.body, RequestBody::empty()),
+    }
+}
+
+fn forward_fields(ex: &Exchange, route: &Route, headers: &mut HeaderMap) {
+    let settings = &route.zone.zone.headers;
+    if settings.via {
+        forwarding::append_via(headers, ex.asked.version, PROXY_NAME);
+    }
+    forwarding::append_cdn_loop(headers, &ex.live.cdn_loop);
+    if settings.forwarded_for {
+        let peer = ex.conn.as_ref().map_or(ex.client, |conn| conn.client_ip());
+        let client = ForwardedClient { peer, scheme: ex.asked.scheme, host: &ex.asked.authority };
+        let keep = ex.live.trusted().contains(peer);
+        forwarding::write_x_forwarded(headers, &client, keep);
+    }
+}
+
+fn websocket_handshake(headers: &mut HeaderMap, protocol: Option<&[u8]>) {
+    if !protocol.is_some_and(|p| p.eq_ignore_ascii_case(b"websocket")) {
+        return;
+    }
+    let mut nonce = [0; 16];
+    nonce[..8].copy_from_slice(&crate::node::random().to_le_bytes());
+    nonce[8..].copy_from_slice(&crate::node::random().to_le_bytes());
+    let key = base64::engine::general_purpose::STANDARD.encode(nonce);
+    if let Ok(key) = HeaderValue::try_from(key) {
+        headers.insert(SEC_WEBSOCKET_KEY, key);
+    }
+    headers.entry(SEC_WEBSOCKET_VERSION).or_insert(HeaderValue::from_static("13"));
+    headers.remove(ACCEPT_ENCODING);
+}
+
+/// Methods that may be sent twice (RFC 9110 section 9.2.2).
+fn is_idempotent(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE)
+}
+
+/// Sends the request. Sends it again only where nothing of it can have been acted upon: the method is idempotent, the
+/// connection was an old one that broke before a byte of reply came, and no byte of the body was taken.
+pub(crate) async fn fetch(ex: &mut Exchange, route: &Route, mut request: OriginRequest) -> Result<OriginReply, OriginError> {
+    let worker = ex.worker.clone();
+    ex.times.origin_asked = Some(Instant::now());
+    let mut retries = 0;
+    loop {
+        worker.metrics.origin_requests.add(1);
+        let fresh = retries > 0;
+        let taken = worker.pool.take(&route.zone.origin, route.limits, fresh).await?;
+        let repeatable = is_idempotent(&request.method) && taken.reused && retries < route.retries_max;
+        let failed = match taken.link.send(request, route.timeouts, &ex.asked.interim, taken.ticket).await {
+            Ok(reply) => {
+                ex.times.origin_replied = Some(Instant::now());
+                ex.origin_status = Some(reply.status);
+                return Ok(reply);
+            }
+            Err(failed) => failed,
+        };
+        match failed.unsent {
+            Some(unsent) if repeatable => {
+                worker.metrics.origin_retries.add(1);
+                retries += 1;
+                request = *unsent;
+            }
+            _ => return Err(failed.error),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The order of the stages. This file is the only place where it is written.
+//!
+//!     accept -> tls -> http -> zone -> cache -> route -> origin -> transform -> record
+//!
+//! `accept`, `tls` and `http` are the transport's; `record` is the exchange's end (its `Drop`). Between `zone` and
+//! `cache` is the place of `shield`, `firewall`, `verify` and `rewrite`: what changes a request comes before its key.
+
+use std::ops::ControlFlow;
+
+use archipel_transport::message::Reply;
+
+use crate::exchange::Exchange;
+use crate::{cache, origin, route, transform, zone};
+
+/// Answers one exchange.
+pub(crate) async fn serve(ex: &mut Exchange) -> Reply {
+    let reply = match decide(ex).await {
+        ControlFlow::Break(early) => early,
+        ControlFlow::Continue(fetched) => fetched,
+    };
+    transform::on_deliver(ex, reply)
+}
+
+/// A stage that answers early breaks with its reply.
+async fn decide(ex: &mut Exchange) -> ControlFlow<Reply, Reply> {
+    zone::stage(ex)?;
+    let plan = cache::look_up(ex)?;
+    // What follows takes long and much state: boxed, so that a hit carries none of it.
+    Box::pin(fetch(ex, plan)).await
+}
+
+async fn fetch(ex: &mut Exchange, plan: cache::Plan) -> ControlFlow<Reply, Reply> {
+    let plan = cache::join(ex, plan).await?;
+    from_origin(ex, plan).await
+}
+
+/// The stages from `route` on; a revalidation in the background begins here.
+pub(crate) async fn from_origin(ex: &mut Exchange, plan: cache::Plan) -> ControlFlow<Reply, Reply> {
+    let route = route::stage(ex)?;
+    let asked = origin::request(ex, &route, &plan);
+    let reply = origin::fetch(ex, &route, asked).await;
+    cache::on_reply(ex, &route, plan, reply).await
+}
