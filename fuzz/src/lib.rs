@@ -1,0 +1,209 @@
+//! Fuzz targets: every parser that hears strangers, as functions of bytes that must never panic. Beyond that, each
+//! checks what must hold for every input, above all that a slow sender and a fast one are read alike.
+//!
+//! The functions serve two runners: libFuzzer (`fuzz_targets/`, for cargo-fuzz) and `src/bin/smoke.rs`, which needs
+//! nothing but stable Rust. This crate must never be a dependency of anything.
+
+use std::path::Path;
+
+use archipel_config::Snapshot;
+use archipel_transport::h1::chunked::{ChunkError, Decoder, Step};
+use archipel_transport::h1::head::{self, HeadLimits};
+use archipel_transport::proxy_protocol;
+use archipel_transport::tls::{client_hello, ja4};
+use http::Method;
+
+/// A target: its name and what it does with bytes.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    ("request_head", request_head),
+    ("response_head", response_head),
+    ("chunked", chunked),
+    ("proxy_protocol", proxy_protocol),
+    ("client_hello", client_hello),
+    ("structured_fields", structured_fields),
+    ("range", range),
+    ("request_target", request_target),
+    ("cache_policy", cache_policy),
+    ("config", config),
+];
+
+const HEAD_BYTES_MAX: usize = 4096;
+
+const LIMITS: HeadLimits = HeadLimits { head_bytes_max: HEAD_BYTES_MAX, fields_max: 64, uri_bytes_max: 1024 };
+
+/// Prefixes of `bytes` at which a slow sender could pause: all of a short input, some of a long one.
+fn pauses(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
+    let stride = bytes.len() / 64 + 1;
+    (0..bytes.len()).step_by(stride)
+}
+
+/// The head of a request from a visitor.
+///
+/// # Panics
+/// When a field holds a byte that could split a message, or a slow sender is read differently.
+pub fn request_head(bytes: &[u8]) {
+    let whole = head::parse_request(bytes, 0, &LIMITS);
+    if let Ok(Some(request)) = &whole {
+        assert!(request.len <= bytes.len());
+        for value in request.headers.values() {
+            assert!(!value.as_bytes().iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
+        }
+        let again = head::parse_request(&bytes[..request.len], 0, &LIMITS);
+        let again = again.expect("the same head").expect("the same head");
+        assert_eq!((again.len, &again.target, again.framing), (request.len, &request.target, request.framing));
+    }
+    let mut seen = 0;
+    for pause in pauses(bytes) {
+        match head::parse_request(&bytes[..pause], seen, &LIMITS) {
+            Ok(None) => {}
+            // A slow sender may be refused earlier, or answered once its head is whole; never otherwise.
+            Ok(Some(early)) => {
+                let request = whole.as_ref().expect("a head that was good").as_ref().expect("a head that was whole");
+                assert_eq!(early.len, request.len);
+                break;
+            }
+            Err(_) => {
+                assert!(!matches!(whole, Ok(Some(_))), "a slow sender is refused what a fast one may do");
+                break;
+            }
+        }
+        seen = pause;
+    }
+}
+
+/// The head of a reply from an origin, and how its body is framed.
+///
+/// # Panics
+/// When a field holds a byte that could split a message, or the head is longer than the bytes.
+pub fn response_head(bytes: &[u8]) {
+    let Ok(Some(response)) = head::parse_response(bytes, 0, HEAD_BYTES_MAX) else { return };
+    assert!(response.len <= bytes.len());
+    for value in response.headers.values() {
+        assert!(!value.as_bytes().iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
+    }
+    for method in [Method::GET, Method::HEAD, Method::CONNECT] {
+        let _ = head::response_framing(&response, &method);
+    }
+}
+
+/// A chunked body, in pieces of different sizes.
+///
+/// # Panics
+/// When the pieces matter: data, end or error differ.
+pub fn chunked(bytes: &[u8]) {
+    let whole = decode(bytes, bytes.len().max(1));
+    for piece in [1, 2, 3, 7, 64] {
+        let pieces = decode(bytes, piece);
+        match (&whole, &pieces) {
+            (Ok(one), Ok(other)) => assert_eq!(one, other),
+            // A limit may bite at another byte, but good stays good and bad stays bad.
+            (Err(_), Err(_)) => {}
+            (one, other) => panic!("in one piece {one:?}, in pieces of {piece} {other:?}"),
+        }
+    }
+}
+
+/// Data, whether the end was seen, and how many bytes were used.
+type Decoded = (Vec<u8>, bool, usize);
+
+fn decode(bytes: &[u8], piece: usize) -> Result<Decoded, ChunkError> {
+    let mut decoder = Decoder::default();
+    let (mut data, mut used, mut given) = (Vec::new(), 0, 0);
+    loop {
+        match decoder.step(&bytes[used..given])? {
+            Step::Data(count) => {
+                assert!(count > 0 && used + count <= given);
+                data.extend_from_slice(&bytes[used..used + count]);
+                decoder.consumed(count);
+                used += count;
+            }
+            Step::Skip(count) => {
+                assert!(count > 0 && used + count <= given);
+                used += count;
+            }
+            Step::End(count) => {
+                assert!(used + count <= given && decoder.is_done());
+                return Ok((data, true, used + count));
+            }
+            Step::More if given == bytes.len() => return Ok((data, false, 0)),
+            Step::More => given = (given + piece).min(bytes.len()),
+        }
+    }
+}
+
+/// A PROXY protocol header.
+///
+/// # Panics
+/// When the header is longer than the bytes or the limit, or its beginning is refused.
+pub fn proxy_protocol(bytes: &[u8]) {
+    match proxy_protocol::parse(bytes) {
+        Ok(proxy_protocol::Parsed::Header { consumed, source, destination }) => {
+            assert!(consumed <= bytes.len() && consumed <= proxy_protocol::PROXY_HEADER_BYTES_MAX);
+            assert_eq!(source.is_none(), destination.is_none());
+            assert_eq!(
+                proxy_protocol::parse(&bytes[..consumed]),
+                Ok(proxy_protocol::Parsed::Header { consumed, source, destination })
+            );
+            for pause in pauses(&bytes[..consumed]) {
+                assert_eq!(proxy_protocol::parse(&bytes[..pause]), Ok(proxy_protocol::Parsed::Incomplete));
+            }
+        }
+        Ok(proxy_protocol::Parsed::Incomplete) => assert!(bytes.len() < proxy_protocol::PROXY_HEADER_BYTES_MAX),
+        Err(_) => {}
+    }
+}
+
+/// A ClientHello and its fingerprint.
+///
+/// # Panics
+/// When it asks for more than its limit, its beginning is refused, or the fingerprint is not text of 36 characters.
+pub fn client_hello(bytes: &[u8]) {
+    match client_hello::parse(bytes) {
+        Ok(client_hello::Parsed::Hello(hello)) => {
+            let print = ja4::ja4(&hello, ja4::Ja4Transport::Tcp);
+            assert_eq!(print.as_str().len(), 36);
+            for pause in pauses(bytes) {
+                assert!(client_hello::parse(&bytes[..pause]).is_ok(), "a slow sender is refused");
+            }
+        }
+        Ok(client_hello::Parsed::Incomplete) => assert!(bytes.len() < client_hello::CLIENT_HELLO_BYTES_MAX),
+        Err(_) => {}
+    }
+}
+
+/// Values of fields: structured fields, cache control, dates, forwarding.
+pub fn structured_fields(bytes: &[u8]) {
+    archipel_http::fuzz::field_value(bytes);
+}
+
+/// A `Range` field.
+pub fn range(bytes: &[u8]) {
+    archipel_http::fuzz::range(bytes);
+}
+
+/// A request target and a host.
+pub fn request_target(bytes: &[u8]) {
+    archipel_http::fuzz::target(bytes);
+}
+
+/// A request and a response through storage, reuse, preconditions and freshening.
+pub fn cache_policy(bytes: &[u8]) {
+    archipel_http::fuzz::policy(bytes);
+}
+
+/// A configuration: the node's document, a line `---`, a zone's document.
+///
+/// # Panics
+/// When a problem has no message.
+pub fn config(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (node, zone) = text.split_once("\n---\n").unwrap_or((text, ""));
+    // Files that a document names are looked for where there are none.
+    let documents = [("node.toml", node), ("zones/site.toml", zone)];
+    if let Err(problems) = Snapshot::from_documents_in(Path::new("/nonexistent"), &documents) {
+        assert!(problems.iter().all(|problem| !problem.message.is_empty()));
+    }
+}
