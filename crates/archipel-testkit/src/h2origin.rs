@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream};
+use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
@@ -149,7 +149,7 @@ async fn answer(
     mut respond: SendResponse<Bytes>,
     shared: Arc<Mutex<Shared>>,
 ) -> anyhow::Result<()> {
-    let (parts, mut stream) = request.into_parts();
+    let (parts, stream) = request.into_parts();
     let received = Received2 {
         connection,
         method: parts.method.to_string(),
@@ -174,10 +174,17 @@ async fn answer(
         head = head.header(*name, *value);
     }
     let bare = reply.body.is_empty() && reply.trailers.is_empty() && !reply.echo && reply.reset.is_none();
-    let mut send = respond.send_response(head.body(())?, bare)?;
-    if bare {
-        return Ok(());
-    }
+    let send = respond.send_response(head.body(())?, bare)?;
+    if bare { Ok(()) } else { answer_body(&shared, at, reply, stream, send).await }
+}
+
+async fn answer_body(
+    shared: &Mutex<Shared>,
+    at: usize,
+    reply: Reply2,
+    mut stream: RecvStream,
+    mut send: SendStream<Bytes>,
+) -> anyhow::Result<()> {
     for (gate, piece) in reply.body {
         if let Some(gate) = gate {
             gate.wait().await;
@@ -188,18 +195,18 @@ async fn answer(
         let piece = match piece {
             Ok(piece) => piece,
             Err(error) => {
-                note(&shared, at, |r| r.cancelled = Some(error.reason().map_or(u32::MAX, u32::from)));
+                note(shared, at, |r| r.cancelled = Some(error.reason().map_or(u32::MAX, u32::from)));
                 return Ok(());
             }
         };
         let _ = stream.flow_control().release_capacity(piece.len());
-        note(&shared, at, |r| r.body.extend_from_slice(&piece));
+        note(shared, at, |r| r.body.extend_from_slice(&piece));
         if reply.echo {
             send.send_data(piece, false)?;
         }
     }
     let trailers = stream.trailers().await?;
-    note(&shared, at, |r| r.trailers = trailers);
+    note(shared, at, |r| r.trailers = trailers);
     if let Some(code) = reply.reset {
         send.send_reset(Reason::from(code));
         return Ok(());
