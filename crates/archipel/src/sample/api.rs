@@ -44,7 +44,7 @@ struct Echo<'a> {
     target: String,
     version: String,
     authority: Option<String>,
-    headers: BTreeMap<&'a str, Vec<String>>,
+    headers: BTreeMap<&'a str, Values>,
     body_bytes: u64,
 }
 
@@ -65,17 +65,23 @@ pub(super) async fn echo(mut request: Request) -> Reply {
     reply::json(StatusCode::OK, NO_STORE, &echo)
 }
 
-fn shown(headers: &HeaderMap) -> BTreeMap<&str, Vec<String>> {
-    let mut shown: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for (name, value) in headers {
-        let text = if MASKED.contains(name) {
-            MASK.to_owned()
-        } else {
-            String::from_utf8_lossy(value.as_bytes()).into_owned()
-        };
-        shown.entry(name.as_str()).or_default().push(text);
-    }
-    shown
+/// The values of a field: a text, or a list where it has several lines.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Values {
+    One(String),
+    Many(Vec<String>),
+}
+
+fn shown(headers: &HeaderMap) -> BTreeMap<&str, Values> {
+    let value = |name: &HeaderName, value: &HeaderValue| {
+        if MASKED.contains(name) { MASK.to_owned() } else { String::from_utf8_lossy(value.as_bytes()).into_owned() }
+    };
+    let field = |name: &'_ HeaderName| {
+        let mut lines: Vec<String> = headers.get_all(name).iter().map(|line| value(name, line)).collect();
+        if lines.len() == 1 { Values::One(lines.remove(0)) } else { Values::Many(lines) }
+    };
+    headers.keys().map(|name| (name.as_str(), field(name))).collect()
 }
 
 async fn count(body: &mut RequestBody) -> Result<u64, BodyError> {
