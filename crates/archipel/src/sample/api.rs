@@ -166,9 +166,9 @@ fn preferred(headers: &HeaderMap) -> (&'static str, &'static str) {
     best
 }
 
-/// A weight in thousandths (RFC 9110 section 12.4.2); `None` where the parameter is not a weight.
+/// A weight in thousandths (RFC 9110 section 12.4.2), 0 where it is malformed; `None` where the parameter is not a weight.
 fn weight(parameter: &[u8]) -> Option<u32> {
     let value = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="))?;
-    let weight: f32 = std::str::from_utf8(value).ok()?.parse().ok()?;
+    let weight: f32 = std::str::from_utf8(value).unwrap_or_default().parse().unwrap_or(0.0);
     Some((weight.clamp(0.0, 1.0) * 1000.0) as u32)
 }

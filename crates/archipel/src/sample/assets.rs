@@ -149,6 +149,15 @@ impl Assets {
         &self.ready[index]
     }
 
+    /// The same files without the pretended slowness.
+    #[cfg(test)]
+    pub(super) fn at_once(mut self) -> Self {
+        for asset in &mut self.ready {
+            asset.pace = Duration::ZERO;
+        }
+        self
+    }
+
     /// `Last-Modified` of everything on the site.
     pub(super) fn modified(&self) -> &HeaderValue {
         &self.modified

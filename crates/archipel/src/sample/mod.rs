@@ -169,3 +169,5 @@ async fn early(request: &Request) -> Reply {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wire_tests;
