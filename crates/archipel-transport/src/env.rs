@@ -156,6 +156,7 @@ pub(crate) fn count(counter: &AtomicU64) {
 #[derive(Debug, Default)]
 pub struct Drain {
     draining: AtomicBool,
+    idle_too: AtomicBool,
     waiting: Mutex<HashMap<u64, Waker>>,
 }
 
@@ -165,12 +166,24 @@ impl Drain {
         self.draining.load(Ordering::Acquire)
     }
 
-    /// Tells every connection.
-    pub fn start(&self) {
+    /// Whether connections that wait for a request should end without one.
+    pub fn ends_idle(&self) -> bool {
+        self.idle_too.load(Ordering::Acquire)
+    }
+
+    /// Tells every connection that the next reply is its last one. An HTTP/1 connection that waits for a request may still
+    /// send one, so that no request meets a connection that is just being closed (RFC 9112 section 9.3.1).
+    pub fn announce(&self) {
         self.draining.store(true, Ordering::Release);
-        for (_, waker) in self.waiting.lock().unwrap_or_else(PoisonError::into_inner).drain() {
-            waker.wake();
+        for waker in self.waiting.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            waker.wake_by_ref();
         }
+    }
+
+    /// Tells every connection to end, those that wait for a request at once.
+    pub fn start(&self) {
+        self.idle_too.store(true, Ordering::Release);
+        self.announce();
     }
 
     /// Wakes `waker` when draining starts. One registration a connection; a task's waker does not change.

@@ -1,2 +1,44 @@
-//! Skeleton.
-fn main() {}
+//! The program: command line, wiring of the crates into a running node, signals, the control socket.
+//!
+//! Owns what happens before the first and after the last request. Must never decide about a request: that is the edge's.
+
+mod cli;
+mod commands;
+mod control;
+mod curl;
+mod files;
+mod log;
+mod sample;
+mod say;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+// The edge allocates small pieces on every thread; measured against the system's allocator it halves the cost of that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Up(args) => up::run(&args),
+        Command::Check(args) => commands::check(&args),
+        Command::Explain(args) => commands::explain(&args),
+        Command::Purge(args) => commands::purge(&args),
+        Command::Reload(which) => commands::reload(&which),
+        Command::Status(which) => commands::status(&which),
+        Command::Config(command) => commands::config(&command),
+        Command::Completions { shell } => commands::completions(shell),
+        Command::Version => commands::version(),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            say::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

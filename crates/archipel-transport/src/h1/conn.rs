@@ -112,7 +112,7 @@ impl Inner {
         cx: &mut Context<'_>,
         limits: &HeadLimits,
         request_head: Duration,
-        draining: bool,
+        ends_idle: bool,
     ) -> Poll<HeadEvent> {
         if self.poll_flush_out(cx).is_ready_and(|r| r.is_err()) {
             return Poll::Ready(HeadEvent::Closed);
@@ -131,8 +131,6 @@ impl Inner {
                     Err(refusal) => return Poll::Ready(HeadEvent::Refused(refusal)),
                 }
                 self.head_seen = self.rbuf.len().max(1);
-            } else if draining {
-                return Poll::Ready(HeadEvent::Closed);
             }
             match self.poll_read_some(cx) {
                 Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => {
@@ -142,6 +140,8 @@ impl Inner {
                     return Poll::Ready(event);
                 }
                 Poll::Ready(Ok(_)) => {}
+                // Only once nothing is there to read: a request that has arrived is answered.
+                Poll::Pending if ends_idle && self.rbuf.is_empty() => return Poll::Ready(HeadEvent::Closed),
                 Poll::Pending => {
                     ready!(self.timer.poll_expired(cx));
                     self.timer.clear();

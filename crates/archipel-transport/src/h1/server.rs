@@ -54,8 +54,8 @@ pub(crate) async fn serve<H: Handler>(
                 env.drain.register(conn.id, cx.waker());
                 registered = true;
             }
-            let draining = env.drain.is_draining();
-            shared.lock().poll_head(cx, &env.settings.head, env.settings.request_head, draining)
+            let ends_idle = env.drain.ends_idle();
+            shared.lock().poll_head(cx, &env.settings.head, env.settings.request_head, ends_idle)
         })
         .await;
         let after = match event {

@@ -1,0 +1,145 @@
+//! The control socket: HTTP/1.1 with JSON over a Unix socket in the state folder, for the commands of the same user.
+//!
+//! Owns the words of the protocol, which both sides share, and who may connect (the socket has mode 0600). Must never be
+//! served on a network address: it has no authentication of its own.
+
+pub mod client;
+pub mod handover;
+pub mod server;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Largest request body on the control socket in bytes.
+pub const CONTROL_BODY_BYTES_MAX: u64 = 1 << 20;
+
+/// `POST /purge`: exactly one of the four says what.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PurgeCall {
+    /// These URLs.
+    pub urls: Vec<String>,
+    /// Everything of this host.
+    pub host: Option<String>,
+    /// Everything of this zone.
+    pub zone: Option<String>,
+    /// Everything.
+    pub everything: bool,
+    /// Make stale instead of removing.
+    pub soft: bool,
+}
+
+/// Answer to `POST /purge`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PurgeAnswer {
+    /// What was done, a line for each thing purged.
+    pub lines: Vec<String>,
+}
+
+/// `POST /explain`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExplainCall {
+    /// Method.
+    pub method: String,
+    /// Absolute URL.
+    pub url: String,
+    /// Header fields in order.
+    #[serde(default)]
+    pub headers: Vec<(String, String)>,
+    /// Address of the visitor.
+    #[serde(default)]
+    pub client: Option<IpAddr>,
+}
+
+/// Answer to `POST /explain`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ExplainAnswer {
+    /// For people.
+    pub text: String,
+    /// For programs.
+    pub explanation: serde_json::Value,
+}
+
+/// Answer to `POST /reload`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReloadAnswer {
+    /// Whether the new configuration is in force; if not, the old one is.
+    pub ok: bool,
+    /// The number of the configuration in force.
+    pub generation: u64,
+    /// Errors and warnings, for people.
+    pub report: String,
+    /// The same, for programs.
+    pub diagnostics: serde_json::Value,
+    /// Settings that differ and take effect with the next start.
+    pub needs_restart: Vec<String>,
+}
+
+/// Answer to `GET /status`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct StatusAnswer {
+    /// Version of the program.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+    /// `starting`, `serving` or `draining`.
+    pub phase: String,
+    /// Seconds since the start.
+    pub uptime_seconds: u64,
+    /// The number of the configuration in force.
+    pub generation: u64,
+    /// What is served: a folder, an origin, or the sample site.
+    pub source: String,
+    /// Addresses.
+    pub listeners: Vec<ListenerAnswer>,
+    /// The admin listener.
+    pub admin: Option<String>,
+    /// Worker threads.
+    pub workers: usize,
+    /// Zones.
+    pub zones: usize,
+    /// Open connections of visitors.
+    pub connections_open: u64,
+    /// Requests since the start.
+    pub requests: u64,
+    /// Of these answered from the cache.
+    pub hits: u64,
+    /// Of these refused or failed by the edge.
+    pub refused: u64,
+}
+
+/// One listener, also in the readiness line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerAnswer {
+    /// IP address and port.
+    pub address: String,
+    /// Whether connections start with TLS.
+    pub tls: bool,
+}
+
+/// `POST /handover`: where the successor waits for the listening sockets.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HandoverCall {
+    /// A Unix socket on which the successor accepts one connection.
+    pub receiver: PathBuf,
+}
+
+/// Answer to `POST /handover`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct HandoverAnswer {
+    /// Process id of the one that hands over.
+    pub pid: u32,
+    /// How many sockets were sent.
+    pub sockets: usize,
+}
+
+/// What every refused call answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ErrorAnswer {
+    /// What is wrong and what to do.
+    pub error: String,
+}

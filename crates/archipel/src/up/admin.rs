@@ -1,0 +1,224 @@
+//! The admin listener: metrics, health, readiness. Read-only, without authentication, on loopback unless configured.
+//!
+//! Must never serve anything that changes the node, and never a page of a visitor's name: a web page elsewhere could make
+//! a browser ask it (DNS rebinding), so the Host must be an address or localhost.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use anyhow::Context as _;
+use archipel_transport::conn::Conn;
+use archipel_transport::env::ServerSettings;
+use archipel_transport::listen::{ListenerKind, Server};
+use archipel_transport::message::{Handler, Reply, ReplyBody, Request, Unwatched};
+use archipel_transport::refusal::Refusal;
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, StatusCode};
+use tokio::sync::watch;
+
+use super::running::{Phase, PhaseCell, Running};
+use super::workers::{Order, wait_for};
+use crate::log::PANICS;
+
+/// What the admin listener tells about; the node comes when it is ready.
+#[derive(Default)]
+pub struct Told {
+    /// Where the process is in its life.
+    pub phase: Arc<PhaseCell>,
+    /// The node.
+    pub running: OnceLock<Arc<Running>>,
+    /// Whether other machines may reach it, by whatever name.
+    pub remote: AtomicBool,
+}
+
+/// The thread of the admin listener and the control socket.
+pub struct AdminThread {
+    /// Its runtime, for the control socket.
+    pub handle: tokio::runtime::Handle,
+    orders: watch::Sender<Order>,
+}
+
+impl AdminThread {
+    /// Starts serving.
+    pub fn start(listener: TcpListener, told: Arc<Told>) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (orders, orders_of_thread) = watch::channel(Order::Serve);
+        let serve = async move {
+            let listener = match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => listener,
+                Err(error) => return tracing::error!(%error, "the admin listener cannot be served"),
+            };
+            let settings = ServerSettings { connections_max: 256, ..ServerSettings::default() };
+            let server = Arc::new(Server::new(Admin { told }, settings, None));
+            let kind = ListenerKind { tls: false, proxy_protocol: false };
+            server.accept(listener, kind, wait_for(orders_of_thread.clone(), Order::StopAccepting)).await;
+            wait_for(orders_of_thread, Order::End).await;
+        };
+        std::thread::Builder::new()
+            .name("admin".to_owned())
+            .spawn(move || runtime.block_on(serve))
+            .context("the admin thread cannot be started")?;
+        Ok(Self { handle, orders })
+    }
+
+    /// Leaves the socket to a successor.
+    pub fn stop_accepting(&self) {
+        self.orders.send_replace(Order::StopAccepting);
+    }
+}
+
+struct Admin {
+    told: Arc<Told>,
+}
+
+impl Handler for Admin {
+    type Exchange = Unwatched;
+
+    async fn handle(&self, _conn: Arc<Conn>, request: Request) -> (Reply, Unwatched) {
+        let mut reply = self.answer(&request);
+        if request.method == Method::HEAD {
+            reply.body = ReplyBody::Omitted { len: reply.body.len() };
+        }
+        (reply, Unwatched)
+    }
+
+    fn refuse(&self, _conn: &Arc<Conn>, refusal: Refusal) -> (Reply, Unwatched) {
+        (text(refusal.status(), format!("{}\n", refusal.message())), Unwatched)
+    }
+}
+
+const INDEX: &str = "Archipel, admin listener\n\n\
+    /metrics   Prometheus text format\n\
+    /healthz   200 while the process works\n\
+    /readyz    200 while it serves visitors, 503 while it starts or drains\n";
+
+impl Admin {
+    fn answer(&self, request: &Request) -> Reply {
+        if !self.told.remote.load(Ordering::Relaxed) && !request.authority.as_deref().is_none_or(is_literal) {
+            let why = "this listener is asked by address or as localhost only\n";
+            return text(StatusCode::FORBIDDEN, why.to_owned());
+        }
+        if request.method != Method::GET && request.method != Method::HEAD {
+            let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned());
+            reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return reply;
+        }
+        let path = request.target.split(|byte| *byte == b'?').next().unwrap_or_default();
+        match path {
+            b"/" => text(StatusCode::OK, INDEX.to_owned()),
+            b"/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
+            b"/readyz" => match self.told.phase.get() {
+                Phase::Serving => text(StatusCode::OK, "ready\n".to_owned()),
+                Phase::Starting => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned()),
+                Phase::Draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned()),
+            },
+            b"/metrics" => self.metrics(),
+            _ => text(StatusCode::NOT_FOUND, "there is /metrics, /healthz and /readyz\n".to_owned()),
+        }
+    }
+
+    fn metrics(&self) -> Reply {
+        let Some(running) = self.told.running.get() else {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
+        };
+        let mut page = running.servers.first().map(|server| running.node.metrics(&server.stats)).unwrap_or_default();
+        process_metrics(&mut page, running);
+        let mut reply = text(StatusCode::OK, page);
+        reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
+        reply
+    }
+}
+
+fn text(status: StatusCode, text: String) -> Reply {
+    let mut reply = Reply::new(status);
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply.body = ReplyBody::Full(Bytes::from(text));
+    reply
+}
+
+/// Whether an authority is an address or localhost, with or without port.
+fn is_literal(authority: &[u8]) -> bool {
+    let Ok(authority) = std::str::from_utf8(authority) else { return false };
+    if let Some(rest) = authority.strip_prefix('[') {
+        return rest.split_once(']').is_some_and(|(ip, _)| ip.parse::<IpAddr>().is_ok());
+    }
+    let host = authority.split_once(':').map_or(authority, |(host, _)| host);
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok()
+}
+
+/// The metrics of the process: the edge's own are rendered by the edge.
+fn process_metrics(page: &mut String, running: &Running) {
+    let draining = u64::from(running.phase.get() == Phase::Draining);
+    let (memory, files) = (resident_bytes(), open_files());
+    let rows: [(&str, &str, &str, Option<u64>); 7] = [
+        (
+            "archipel_config_generation",
+            "gauge",
+            "Number of the configuration in force.",
+            Some(running.node.snapshot().generation),
+        ),
+        ("archipel_draining", "gauge", "1 while open requests are brought to their end.", Some(draining)),
+        (
+            "archipel_panics_total",
+            "counter",
+            "Panics in any thread, caught or not.",
+            Some(PANICS.load(Ordering::Relaxed)),
+        ),
+        ("archipel_workers", "gauge", "Worker threads.", Some(running.servers.len() as u64)),
+        ("archipel_uptime_seconds", "gauge", "Seconds since the start.", Some(running.started.elapsed().as_secs())),
+        ("process_resident_memory_bytes", "gauge", "Resident memory.", memory),
+        ("process_open_fds", "gauge", "Open file descriptors.", files),
+    ];
+    // Writing to a String cannot fail.
+    let version = env!("CARGO_PKG_VERSION");
+    let _ = writeln!(
+        page,
+        "# HELP archipel_build_info Version of the program.\n# TYPE archipel_build_info gauge\narchipel_build_info{{version=\"{version}\"}} 1"
+    );
+    for (name, kind, help, value) in rows {
+        if let Some(value) = value {
+            let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+        }
+    }
+    let (accepted, refused) = (&running.reloads.accepted, &running.reloads.refused);
+    let _ = writeln!(
+        page,
+        "# HELP archipel_reloads_total Reloads by how they ended.\n# TYPE archipel_reloads_total counter"
+    );
+    for (result, count) in [("accepted", accepted), ("refused", refused)] {
+        let _ = writeln!(page, "archipel_reloads_total{{result=\"{result}\"}} {}", count.load(Ordering::Relaxed));
+    }
+}
+
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+fn open_files() -> Option<u64> {
+    Some(std::fs::read_dir("/proc/self/fd").ok()?.count() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_that_may_ask() {
+        for good in ["127.0.0.1:9180", "127.0.0.1", "localhost:9180", "LocalHost", "[::1]:9180", "[::1]", "10.1.2.3:80"]
+        {
+            assert!(is_literal(good.as_bytes()), "{good}");
+        }
+        for bad in ["rebind.example:9180", "127.0.0.1.rebind.example", "localhost.example", "[x]:1", "[::1", "", "::1"]
+        {
+            assert!(!is_literal(bad.as_bytes()), "{bad}");
+        }
+        assert!(!is_literal(b"\xff"));
+    }
+}
