@@ -213,16 +213,16 @@ impl Step {
         else {
             return false;
         };
-        let same = self.only == next.only
-            && side == next_side
-            && sign == next_sign
-            && number == next_number
-            && *side != Side::Frames;
-        same && match sign {
-            Sign::Send => true,
-            Sign::See => lines.first().is_some_and(|l| continues(l)),
-            Sign::Do => false,
-        }
+        let alike = self.only == next.only && side == next_side && sign == next_sign && *side != Side::Frames;
+        alike
+            && match sign {
+                Sign::Send => number == next_number,
+                // A detail may leave the number of its message out.
+                Sign::See => {
+                    (number == next_number || *next_number == 0) && lines.first().is_some_and(|l| continues(l))
+                }
+                Sign::Do => false,
+            }
     }
 
     fn absorb(&mut self, next: Self) {

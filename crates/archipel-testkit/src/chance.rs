@@ -56,13 +56,16 @@ impl VirtualClock {
 
 /// `count` bytes that a receiver can check piecewise: the byte at `offset` depends on nothing but `offset` and `seed`.
 pub fn pattern(seed: u64, offset: u64, count: usize) -> Vec<u8> {
-    (0..count as u64)
-        .map(|i| {
-            let at = offset + i;
-            let mut word = Chance::new(seed ^ (at / 8));
-            (word.next_u64() >> ((at % 8) * 8)) as u8
-        })
-        .collect()
+    // Whole words are made and the ends cut off: a word at a time keeps this cheap in a debug build.
+    let lead = (offset % 8) as usize;
+    let words = (lead + count).div_ceil(8) as u64;
+    let mut bytes = Vec::with_capacity(words as usize * 8);
+    for word in offset / 8..offset / 8 + words {
+        bytes.extend_from_slice(&Chance::new(seed ^ word).next_u64().to_le_bytes());
+    }
+    bytes.truncate(lead + count);
+    bytes.drain(..lead);
+    bytes
 }
 
 #[cfg(test)]
@@ -80,7 +83,9 @@ mod tests {
     #[test]
     fn pattern_is_seekable() {
         let whole = pattern(3, 0, 1000);
-        assert_eq!(whole[123..200], pattern(3, 123, 77)[..]);
+        for (offset, count) in [(123, 77), (0, 8), (7, 1), (8, 0), (999, 1)] {
+            assert_eq!(whole[offset..offset + count], pattern(3, offset as u64, count)[..], "{offset} {count}");
+        }
     }
 
     #[test]

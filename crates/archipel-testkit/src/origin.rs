@@ -59,6 +59,11 @@ pub enum Act {
         /// How many bytes.
         count: u64,
     },
+    /// Write `count` zero bytes.
+    SendZeros {
+        /// How many bytes.
+        count: u64,
+    },
     /// Wait for the test.
     Wait(Gate),
     /// Tell the test that the script came here.
@@ -303,15 +308,26 @@ impl Connection {
     /// Does one act; false where the connection is over.
     async fn act(&mut self, act: Act) -> anyhow::Result<bool> {
         match act {
-            Act::Send(bytes) => return Ok(self.wire.send(&bytes).await.is_ok()),
+            Act::Send(bytes) => return Ok(self.wire.send_unbounded(&bytes).await.is_ok()),
             Act::SendPattern { seed, count } => {
                 let mut offset = 0;
                 while offset < count {
                     let size = usize::try_from((count - offset).min(64 << 10))?;
-                    if self.wire.send(&pattern(seed, offset, size)).await.is_err() {
+                    if self.wire.send_unbounded(&pattern(seed, offset, size)).await.is_err() {
                         return Ok(false);
                     }
                     offset += size as u64;
+                }
+            }
+            Act::SendZeros { count } => {
+                let zeros = vec![0; 64 << 10];
+                let mut left = count;
+                while left > 0 {
+                    let size = usize::try_from(left.min(zeros.len() as u64))?;
+                    if self.wire.send_unbounded(&zeros[..size]).await.is_err() {
+                        return Ok(false);
+                    }
+                    left -= size as u64;
                 }
             }
             Act::Wait(gate) => gate.wait().await,

@@ -195,13 +195,15 @@ impl Wire {
         self.stream
     }
 
-    /// Writes all of `data` and flushes. Errors are returned: a peer may refuse half-way.
+    /// Writes all of `data` and flushes, however long the peer takes. Errors are returned: a peer may refuse half-way.
+    pub async fn send_unbounded(&mut self, data: &[u8]) -> io::Result<()> {
+        self.stream.write_all(data).await?;
+        self.stream.flush().await
+    }
+
+    /// Writes all of `data` and flushes, or fails where the peer takes nothing for too long.
     pub async fn send(&mut self, data: &[u8]) -> io::Result<()> {
-        let work = async {
-            self.stream.write_all(data).await?;
-            self.stream.flush().await
-        };
-        match within("send", work).await {
+        match within("send", self.send_unbounded(data)).await {
             Ok(result) => result,
             Err(error) => Err(io::Error::new(io::ErrorKind::TimedOut, error.to_string())),
         }

@@ -112,6 +112,11 @@ impl Client2 {
         let stream = self.current()?;
         let head = match self.raw.read_head(stream).await? {
             Ok(head) => head,
+            // A reset that overtakes the head says "cut" as well (RFC 9113 section 5.4.2 lets queued frames go).
+            Err(Refusal::Reset(_)) if wanted.cut => {
+                self.waiting.pop_front();
+                return Ok(());
+            }
             Err(refusal) => bail!("expected {}, got {refusal:?} on stream {stream}", wanted.first),
         };
         wanted.check_first(&head.status.to_string())?;

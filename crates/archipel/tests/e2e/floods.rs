@@ -211,14 +211,14 @@ async fn attack_12_header_bomb_with_closed_window() -> Outcome {
 }
 
 /// Slow visitors of each of slowhttptest's kinds.
-const SLOW: usize = 200;
+const SLOW: usize = 100;
 
 async fn slow(label: &str, begin: &str, path: &str) -> Outcome {
     let origin = ScriptedOrigin::start().await?;
     origin.on("/static", vec![Act::reply("200 OK", "Cache-Control: max-age=600\r\n", "static")]);
     origin.on("/upload", vec![Act::ReadBody, Act::reply("200 OK", "", "ok")]);
     let large = format!("HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Length: {}\r\n\r\n", 8 << 20);
-    origin.on("/large", vec![Act::send(large), Act::SendPattern { seed: 1, count: 8 << 20 }]);
+    origin.on("/large", vec![Act::send(large), Act::SendZeros { count: 8 << 20 }]);
     let short =
         ["timeouts.request_head = \"1s\"", "timeouts.body_progress = \"1s\"", "timeouts.send_progress = \"1s\""];
     let node = Node::start(label, origin.address(), &short, &[]).await?;
