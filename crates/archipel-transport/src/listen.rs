@@ -102,13 +102,14 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    /// Accepts connections on this thread's runtime until `stop` is ready. Connections go on after that.
+    /// Accepts connections on this thread's runtime until `stop` is ready, and then those that wait to be accepted.
+    /// Connections go on after that.
     pub async fn accept(self: Arc<Self>, listener: TcpListener, kind: ListenerKind, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = &mut stop => return,
+                () = &mut stop => break,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
@@ -120,6 +121,10 @@ impl<H: Handler> Server<H> {
                     tokio::time::sleep(ACCEPT_BACKOFF).await;
                 }
             }
+        }
+        // Whoever is connected by the kernel already has perhaps asked already: closing the socket would cut them off.
+        while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+            self.clone().start(stream, peer, kind);
         }
     }
 
