@@ -110,8 +110,8 @@ impl Admin {
         let path = request.target.split(|byte| *byte == b'?').next().unwrap_or_default();
         match path {
             b"/" => text(StatusCode::OK, INDEX.to_owned()),
-            b"/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
-            b"/readyz" => match self.told.phase.get() {
+            b"/healthz" | b"/health" => text(StatusCode::OK, "ok\n".to_owned()),
+            b"/readyz" | b"/ready" => match self.told.phase.get() {
                 Phase::Serving => text(StatusCode::OK, "ready\n".to_owned()),
                 Phase::Starting => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned()),
                 Phase::Draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned()),
@@ -164,7 +164,7 @@ fn process_metrics(page: &mut String, running: &Running) {
         ),
         ("archipel_draining", "gauge", "1 while open requests are brought to their end.", Some(draining)),
         (
-            "archipel_panics_total",
+            "archipel_process_panics_total",
             "counter",
             "Panics in any thread, caught or not.",
             Some(PANICS.load(Ordering::Relaxed)),

@@ -309,7 +309,10 @@ async fn stop(mut started: Started, why: Why, int: &mut Signal) -> ExitCode {
     started.workers.stop_accepting();
     running.give_up_sockets();
     let drain = running.node.snapshot().node.timeouts.drain;
-    tracing::info!("stopping: {} open connections have {drain:?} to end", running.connections_open());
+    match running.connections_open() {
+        0 => tracing::info!("stopping"),
+        open => tracing::info!("stopping: {open} open connections have {drain:?} to end"),
+    }
     let finished = tokio::select! {
         finished = drain_all(&running, why, drain) => finished,
         _ = int.recv() => {
