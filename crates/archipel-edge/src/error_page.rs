@@ -76,7 +76,7 @@ impl Failure {
             StatusCode::SERVICE_UNAVAILABLE => {
                 (ErrorPageKind::OriginUnreachable, "The site's own server is busy: all connections to it are in use.")
             }
-            _ if matches!(error, OriginError::BadResponse(_) | OriginError::Interim | OriginError::Http2(_)) => {
+            _ if is_bad_reply(error) => {
                 (ErrorPageKind::OriginBadReply, "The site's own server sent an answer that cannot be understood.")
             }
             _ => (ErrorPageKind::OriginUnreachable, "The site's own server cannot be reached."),
@@ -92,6 +92,13 @@ impl Failure {
             retry_after: (error.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1),
         }
     }
+}
+
+fn is_bad_reply(error: &OriginError) -> bool {
+    matches!(
+        error,
+        OriginError::BadResponse(_) | OriginError::Incomplete | OriginError::Interim | OriginError::Http2(_)
+    )
 }
 
 /// Words a reply. The exchange is marked as refused for this reason.
@@ -117,6 +124,8 @@ pub fn reply(ex: &mut Exchange, failure: &Failure) -> Reply {
         status.append_to(headers);
     }
     reply.body = ReplyBody::Full(body);
+    // What could not be understood may be half of something else (RFC 9112 section 11.2).
+    reply.close = failure.status == StatusCode::BAD_REQUEST;
     reply
 }
 

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
 use archipel_http::UnixSeconds;
@@ -137,6 +138,8 @@ pub struct Exchange {
     pub origin_status: Option<StatusCode>,
     /// Status sent.
     pub status: Option<StatusCode>,
+    /// Bytes of request body read, where there is one.
+    pub received: Option<Arc<AtomicU64>>,
     /// Bytes of body sent.
     pub sent: u64,
     /// How the delivery ended.
@@ -158,6 +161,11 @@ impl Exchange {
         if let Some(verdicts) = &mut self.verdicts {
             verdicts.push(Verdict { stage, verdict, detail: detail() });
         }
+    }
+
+    /// Bytes of request body read so far.
+    pub fn received_bytes(&self) -> u64 {
+        self.received.as_ref().map_or(0, |n| n.load(Ordering::Relaxed))
     }
 
     /// The request id as it is sent and logged.

@@ -30,6 +30,7 @@ pub(crate) fn request(ex: &mut Exchange, route: &Route, plan: &Plan) -> OriginRe
         None if plan.asks_for_whole() => reuse::make_unconditional(&mut headers),
         None => {}
     }
+    strip_untrusted(ex, &mut headers);
     forward_fields(ex, route, &mut headers);
     let (mut method, mut upgrade) = (ex.asked.method.clone(), ex.asked.upgrade.clone());
     if method == Method::CONNECT {
@@ -54,12 +55,55 @@ pub(crate) fn request(ex: &mut Exchange, route: &Route, plan: &Plan) -> OriginRe
     }
 }
 
+/// Fields by which proxies tell origins where a request came from and what it was, or by which frameworks are told to
+/// take it for another one. From a client they are forgeries; and as they are not in the cache key, what an origin makes
+/// of them would be served to everybody.
+const ONLY_FROM_TRUSTED: [&str; 15] = [
+    "forwarded",
+    "x-forwarded",
+    "x-forwarded-by",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-scheme",
+    "x-forwarded-server",
+    "x-forwarded-ssl",
+    "x-real-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-host",
+    "x-original-host",
+];
+
+/// The same, where an unsafe method keeps them: nothing of its reply is stored, and some interfaces need them.
+const NEVER_ON_READS: [&str; 5] =
+    ["x-original-url", "x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override"];
+
+fn strip_untrusted(ex: &Exchange, headers: &mut HeaderMap) {
+    let peer = ex.conn.as_ref().map_or(ex.client, |conn| conn.client_ip());
+    if ex.live.trusted().contains(peer) {
+        return;
+    }
+    for name in ONLY_FROM_TRUSTED {
+        headers.remove(name);
+    }
+    if ex.asked.method.is_safe() {
+        for name in NEVER_ON_READS {
+            headers.remove(name);
+        }
+    }
+}
+
 fn forward_fields(ex: &Exchange, route: &Route, headers: &mut HeaderMap) {
     let settings = &route.zone.zone.headers;
     if settings.via {
         forwarding::append_via(headers, ex.asked.version, PROXY_NAME);
     }
     forwarding::append_cdn_loop(headers, &ex.live.cdn_loop);
+    if let Ok(id) = HeaderValue::from_bytes(&ex.id_text()) {
+        headers.insert(settings.request_id.clone(), id);
+    }
     if settings.forwarded_for {
         let peer = ex.conn.as_ref().map_or(ex.client, |conn| conn.client_ip());
         let client = ForwardedClient { peer, scheme: ex.asked.scheme, host: &ex.asked.authority };

@@ -78,7 +78,7 @@ pub(crate) fn record(ex: &Exchange) {
     let metrics = &ex.worker.metrics;
     metrics.requests.add(1);
     metrics.sent_body_bytes.add(ex.sent);
-    metrics.received_body_bytes.add(ex.asked.body.received());
+    metrics.received_body_bytes.add(ex.received_bytes());
     metrics.by_cache[ex.cache as usize].add(1);
     if let Some(status) = ex.status {
         metrics.by_class[usize::from(status.as_u16() / 100).clamp(1, 5) - 1].add(1);
@@ -155,7 +155,7 @@ fn write(ex: &Exchange, log: &crate::access_log::WorkerLog) {
             None => "cancelled",
         },
         bytes_sent: ex.sent,
-        bytes_received: ex.asked.body.received(),
+        bytes_received: ex.received_bytes(),
         duration_us: micros(ex.times.begun.elapsed()),
         reply_us: ex.times.replied.map(|at| micros(at.duration_since(ex.times.begun))),
         origin_us: ex

@@ -112,7 +112,8 @@ impl Edge {
         }
     }
 
-    fn exchange(&self, conn: Arc<Conn>, asked: Asked, live: Arc<Live>) -> Exchange {
+    fn exchange(&self, conn: Arc<Conn>, mut asked: Asked, live: Arc<Live>) -> Exchange {
+        let asked_received = asked.body.meter();
         Exchange {
             id: self.0.next_id(),
             worker: self.0.clone(),
@@ -126,6 +127,7 @@ impl Edge {
             refused: false,
             origin_status: None,
             status: None,
+            received: asked_received,
             sent: 0,
             end: None,
             times: now(),
@@ -153,6 +155,7 @@ pub(crate) fn imagined(worker: Arc<Worker>, asked: Asked, client: IpAddr) -> Exc
         refused: false,
         origin_status: None,
         status: None,
+        received: None,
         sent: 0,
         end: None,
         times: now(),

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -39,7 +40,14 @@ pub(crate) enum Kind {
     Empty,
     Full(Option<Bytes>),
     Http1(Arc<Shared>),
-    Http2 { stream: h2::RecvStream, data_done: bool, stall: crate::timer::LazyTimer, stall_max: std::time::Duration },
+    Http2 {
+        stream: h2::RecvStream,
+        data_done: bool,
+        stall: crate::timer::LazyTimer,
+        stall_max: std::time::Duration,
+        /// Where the 100 (Continue) goes that the client waits for.
+        continue_owed: Option<crate::interim::InterimQueue>,
+    },
 }
 
 /// A request's body. Not reading it is allowed: the transport drains a little or closes.
@@ -50,6 +58,7 @@ pub struct RequestBody {
     received: u64,
     bytes_max: u64,
     done: bool,
+    meter: Option<Arc<AtomicU64>>,
 }
 
 impl RequestBody {
@@ -66,7 +75,7 @@ impl RequestBody {
 
     pub(crate) fn of(kind: Kind, length: Option<u64>) -> Self {
         let done = matches!(kind, Kind::Empty);
-        Self { kind, length, received: 0, bytes_max: u64::MAX, done }
+        Self { kind, length, received: 0, bytes_max: u64::MAX, done, meter: None }
     }
 
     /// Whether there is certainly no body.
@@ -84,6 +93,11 @@ impl RequestBody {
         self.received
     }
 
+    /// A count of the bytes read that outlives the body; `None` where there is no body.
+    pub fn meter(&mut self) -> Option<Arc<AtomicU64>> {
+        (!self.is_empty()).then(|| self.meter.get_or_insert_default().clone())
+    }
+
     /// Reading past this many bytes fails with [`BodyError::TooLarge`].
     pub fn limit(&mut self, bytes_max: u64) {
         self.bytes_max = bytes_max;
@@ -93,6 +107,7 @@ impl RequestBody {
     pub fn awaits_continue(&self) -> bool {
         match &self.kind {
             Kind::Http1(conn) => conn.lock().awaits_continue(),
+            Kind::Http2 { continue_owed, .. } => continue_owed.is_some(),
             _ => false,
         }
     }
@@ -106,12 +121,20 @@ impl RequestBody {
             Kind::Empty => return Poll::Ready(None),
             Kind::Full(bytes) => Poll::Ready(bytes.take().filter(|b| !b.is_empty()).map(|b| Ok(Frame::data(b)))),
             Kind::Http1(conn) => conn.lock().poll_body(cx),
-            Kind::Http2 { stream, data_done, stall, stall_max } => poll_h2(stream, data_done, stall, *stall_max, cx),
+            Kind::Http2 { stream, data_done, stall, stall_max, continue_owed } => {
+                if let Some(queue) = continue_owed.take() {
+                    queue.push_continue();
+                }
+                poll_h2(stream, data_done, stall, *stall_max, cx)
+            }
         };
         match std::task::ready!(polled) {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     self.received += data.len() as u64;
+                    if let Some(meter) = &self.meter {
+                        meter.fetch_add(data.len() as u64, Ordering::Relaxed);
+                    }
                     if self.received > self.bytes_max {
                         self.done = true;
                         return Poll::Ready(Some(Err(BodyError::TooLarge)));

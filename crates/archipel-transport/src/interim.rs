@@ -14,6 +14,11 @@ const WAITING_MAX: usize = 16;
 pub(crate) struct InterimQueue(Arc<Mutex<Vec<(StatusCode, HeaderMap)>>>);
 
 impl InterimQueue {
+    /// Owes the client a 100 (Continue).
+    pub(crate) fn push_continue(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((StatusCode::CONTINUE, HeaderMap::new()));
+    }
+
     pub(crate) fn take(&self) -> Vec<(StatusCode, HeaderMap)> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -85,6 +85,9 @@ pub enum OriginError {
     /// Closed or reset before a reply.
     #[error("the origin closed the connection before it replied")]
     Terminated,
+    /// Closed in the middle of the reply's head.
+    #[error("the origin closed the connection inside the head of its reply")]
+    Incomplete,
     /// No reply in time.
     #[error("the origin did not reply in time")]
     ResponseTimeout,
@@ -119,6 +122,7 @@ impl OriginError {
             OriginError::Unreachable(_) => "destination_ip_unroutable",
             OriginError::Tls(tls) => tls.proxy_status(),
             OriginError::Terminated => "connection_terminated",
+            OriginError::Incomplete => "http_response_incomplete",
             OriginError::ResponseTimeout => "http_response_timeout",
             OriginError::WriteTimeout => "connection_write_timeout",
             OriginError::BadResponse(BadResponse::TooLarge) => "http_response_header_section_size",

@@ -75,13 +75,34 @@ pub(crate) async fn on_reply(
     };
     let too_large = reply.body.len().is_some_and(|n| n > zone.policy.object_bytes_max);
     let decided = match storage::may_store(&asked, reply.status, &reply.headers, &zone.policy, now) {
-        Ok(_) if too_large => Err(NotStored::TooLarge),
-        decided => decided,
+        Ok(_) if too_large => Err(NotStored::TooLarge.as_str()),
+        Ok(_) if deceives(ex.asked.path(), &reply.headers) => Err("content_type_mismatch"),
+        Ok(storable) => Ok(storable),
+        Err(reason) => Err(reason.as_str()),
     };
     ControlFlow::Continue(match decided {
         Ok(storable) => store(ex, &zone, plan, reply, storable),
         Err(reason) => pass(ex, &zone, plan, reply, Some(reason)),
     })
+}
+
+/// Extensions of files that are never pages.
+const STATIC: [&str; 22] = [
+    "css", "js", "mjs", "map", "png", "jpg", "jpeg", "gif", "webp", "avif", "svg", "ico", "woff", "woff2", "ttf", "otf",
+    "mp3", "mp4", "webm", "pdf", "zip", "gz",
+];
+
+/// Cache deception: a page about a person, asked for under a name that looks like a static file
+/// (`/account/x.css` where the origin ignores the end of the path). A page under such a name is not stored.
+fn deceives(path: &str, headers: &HeaderMap) -> bool {
+    let extension = path.rsplit('/').next().and_then(|name| name.rsplit_once('.')).map(|(_, extension)| extension);
+    let looks_static = extension.is_some_and(|found| STATIC.iter().any(|known| known.eq_ignore_ascii_case(found)));
+    let is_page = || {
+        let content_type = headers.get(http::header::CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
+        let essence = content_type.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+        essence.eq_ignore_ascii_case(b"text/html") || essence.eq_ignore_ascii_case(b"application/xhtml+xml")
+    };
+    looks_static && is_page()
 }
 
 /// No reply: something stale where that is allowed, else the error.
@@ -319,7 +340,7 @@ fn head_effect(ex: &Exchange, zone: &LiveZone, plan: &Plan, reply: &OriginReply)
 }
 
 /// A reply that is not stored goes through as it is, hop-by-hop fields excepted.
-fn pass(ex: &mut Exchange, zone: &LiveZone, mut plan: Plan, reply: OriginReply, reason: Option<NotStored>) -> Reply {
+fn pass(ex: &mut Exchange, zone: &LiveZone, mut plan: Plan, reply: OriginReply, reason: Option<&'static str>) -> Reply {
     if let Some(guard) = plan.lead.take() {
         // An error is no property of the resource: the next request tries again.
         let remembered = !reply.status.is_server_error();
@@ -345,11 +366,11 @@ fn pass(ex: &mut Exchange, zone: &LiveZone, mut plan: Plan, reply: OriginReply, 
         forward_status: None,
         is_stored: false,
         collapsed: plan.collapsed,
-        detail: reason.map(NotStored::as_str),
+        detail: reason,
     };
     if let Some(reason) = reason {
-        ex.reason = Some(reason.as_str());
-        ex.note("cache", "not stored", || reason.as_str().to_owned());
+        ex.reason = Some(reason);
+        ex.note("cache", "not stored", || reason.to_owned());
     }
     deliver::mark(ex, zone, &mut out, &served, None);
     out

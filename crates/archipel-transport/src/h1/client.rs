@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, EXPECT, HOST};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, TE};
 use http::{HeaderMap, Method, StatusCode, Version};
 use http_body::{Body, Frame};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -166,7 +166,6 @@ impl Active {
                 encode::write_chunk_size(buffer, data.len());
                 self.out.extend_from_slice(buffer);
             });
-            // The line end after the data stands in front of the next chunk's size; small data is copied instead.
             self.out.extend_from_slice(&data);
             self.out.extend_from_slice(b"\r\n");
         } else {
@@ -212,7 +211,7 @@ impl Active {
             }
             match self.poll_read_some(cx) {
                 Poll::Ready(Ok(0)) if self.rbuf.is_empty() => return Poll::Ready(Err(OriginError::Terminated)),
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(BadResponse::Malformed.into())),
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(OriginError::Incomplete)),
                 Poll::Ready(Ok(_)) => self.timer.clear(),
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(OriginError::Terminated)),
                 Poll::Pending => return Poll::Pending,
@@ -282,6 +281,10 @@ fn write_request(out: &mut BytesMut, request: &OriginRequest, hold: bool) {
         buffer.extend_from_slice(b" HTTP/1.1\r\n");
         encode::write_field(buffer, &HOST, &request.authority);
         encode::write_fields(buffer, &request.headers);
+        if request.headers.contains_key(TE) {
+            // RFC 9110 section 10.1.4: TE is for the next hop only.
+            buffer.extend_from_slice(b"connection: te\r\n");
+        }
         if let Some(upgrade) = &request.upgrade {
             buffer.extend_from_slice(b"connection: upgrade\r\nupgrade: ");
             buffer.extend_from_slice(upgrade);

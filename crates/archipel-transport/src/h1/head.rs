@@ -227,7 +227,7 @@ fn check_host(headers: &HeaderMap, version: Version) -> Result<(), Refusal> {
     }
 }
 
-fn expectation(headers: &HeaderMap) -> Result<bool, Refusal> {
+pub(crate) fn expectation(headers: &HeaderMap) -> Result<bool, Refusal> {
     let mut values = headers.get_all(EXPECT).iter();
     match values.next() {
         None => Ok(false),

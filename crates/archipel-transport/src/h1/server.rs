@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use archipel_http::target;
 use bytes::Bytes;
 use http::header::{HOST, TE};
 use http::{HeaderMap, Method, Version};
@@ -182,7 +183,7 @@ fn absolute_form(request: &mut Request) -> Result<(), Refusal> {
         return Err(Refusal::BadHost);
     }
     if let Some(host) = &request.authority
-        && !host.eq_ignore_ascii_case(authority)
+        && !same_host(host, authority, scheme)
     {
         return Err(Refusal::BadHost);
     }
@@ -196,6 +197,14 @@ fn absolute_form(request: &mut Request) -> Result<(), Refusal> {
         Some(_) => return Err(Refusal::MalformedHead),
     };
     Ok(())
+}
+
+fn same_host(a: &[u8], b: &[u8], scheme: Scheme) -> bool {
+    let scheme = if scheme == Scheme::Https { target::Scheme::Https } else { target::Scheme::Http };
+    match (target::parse_host(a), target::parse_host(b)) {
+        (Ok(a), Ok(b)) => a.is_same(&b, scheme),
+        _ => false,
+    }
 }
 
 fn strip_prefix_ignore_case<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {

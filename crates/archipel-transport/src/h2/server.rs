@@ -128,6 +128,8 @@ fn poll_event<H: Handler>(
     if server.drain.is_draining() && !life.draining {
         life.draining = true;
         connection.graceful_shutdown();
+        // A client that does not answer the GOAWAY does not hold the process up.
+        life.idle.set(Instant::now() + GOODBYE);
     }
     let accepted = connection.poll_accept(cx);
     if verdict.flooded() {
@@ -148,6 +150,9 @@ fn poll_event<H: Handler>(
         Poll::Pending => {
             std::task::ready!(life.idle.poll_expired(cx));
             let busy = Arc::strong_count(&life.alive) > 1;
+            if life.draining && !busy {
+                return Poll::Ready(Event::Closed);
+            }
             let until = if busy { Instant::now() } else { life.last } + settings.keep_alive;
             if !busy && until <= Instant::now() {
                 return Poll::Ready(Event::Idle);
@@ -248,6 +253,7 @@ fn convert(
     let authority = authority(&parts.uri, &mut parts.headers)?;
     join_cookies(&mut parts.headers);
     let upgrade = parts.extensions.get::<h2::ext::Protocol>().map(|p| Bytes::copy_from_slice(p.as_str().as_bytes()));
+    let continue_owed = crate::h1::head::expectation(&parts.headers)?.then(|| queue.clone());
     let length = crate::h1::head::content_length(&parts.headers).ok_or(Refusal::BadContentLength)?;
     parts.headers.remove(CONTENT_LENGTH);
     let tunnel = upgrade.is_some() && parts.method == Method::CONNECT;
@@ -261,6 +267,7 @@ fn convert(
                 data_done: false,
                 stall: LazyTimer::default(),
                 stall_max: settings.body_progress,
+                continue_owed,
             };
             (RequestBody::of(kind, length), None)
         }
