@@ -43,9 +43,10 @@ fn pauses(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
 /// The head of a request from a visitor.
 ///
 /// # Panics
-/// When a field holds a byte that could split a message, or a slow sender is read differently.
+/// When a field holds a byte that could split a message, a slow sender is read differently, or it never has enough.
 pub fn request_head(bytes: &[u8]) {
     let whole = head::parse_request(bytes, 0, &LIMITS);
+    assert!(bytes.len() <= HEAD_BYTES_MAX + 64 || !matches!(whole, Ok(None)), "it asks for more than its limit");
     if let Ok(Some(request)) = &whole {
         assert!(request.len <= bytes.len());
         for value in request.headers.values() {
