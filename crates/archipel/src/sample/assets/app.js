@@ -26,6 +26,8 @@ function verdict(cacheStatus) {
   const forwarded = /;\s*fwd=([a-z-]+)/.exec(last)?.[1];
   if (/;\s*hit\b/.test(last)) return { word: forwarded === "stale" ? "STALE HIT" : "HIT", kind: "hit" };
   if (forwarded === "stale") {
+    // A failure of the origin behind a copy whose time is up: the copy was served in its place.
+    if (/fwd-status=5/.test(last) && /ttl=-/.test(last)) return { word: "STALE COPY", kind: "hit" };
     return /fwd-status=304/.test(last) ? { word: "REVALIDATED", kind: "hit" } : { word: "STALE", kind: "miss" };
   }
   if (/;\s*collapsed\b/.test(last)) return { word: "COLLAPSED", kind: "hit" };
@@ -124,7 +126,8 @@ async function askTwice() {
     const second = await ask(path);
     result(cells[1], second, slowest);
     const gain = first.ms / second.ms;
-    cells[2].textContent = gain >= 1.5 ? Math.round(gain) + " × faster" : "";
+    const cached = verdict(second.cacheStatus).kind === "hit";
+    cells[2].textContent = cached && gain >= 1.5 ? Math.round(gain) + " × faster" : "";
   }
   at("twice-status").textContent = "All resources were asked for twice.";
 }
