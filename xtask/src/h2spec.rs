@@ -18,6 +18,10 @@ use crate::small_origin::SmallOrigin;
 pub struct SpecOptions {
     /// The h2spec program (github.com/summerwind/h2spec)
     binary: PathBuf,
+    /// Prior knowledge in plain text instead of TLS. There, one test cannot pass: on a port that also speaks HTTP/1.1,
+    /// an invalid preface is an HTTP/1.1 request, and its answer is 400
+    #[arg(long)]
+    plain: bool,
 }
 
 /// What to run.
@@ -25,14 +29,15 @@ pub struct SpecOptions {
 pub struct AbuseOptions {
     /// The kit: a Python program called with port and process id
     kit: PathBuf,
-    /// Most kilobytes that a flood may add to resident memory
+    /// Most kilobytes that all floods together may add to resident memory
     #[arg(long, default_value_t = 5 * 1024)]
     growth_kb_max: i64,
 }
 
 fn start(root: &Path, origin: &SmallOrigin) -> Result<Edge> {
     let zone = format!("hosts = [\"*\"]\n[origin]\nurl = \"http://{}\"\n", origin.address());
-    Edge::start(root, &Setup { node: edge::NODE.to_owned(), zone, ..Setup::default() })
+    let node = format!("{}[[listen]]\naddress = \"127.0.0.1:0\"\ntls = true\n", edge::NODE);
+    Edge::start(root, &Setup { node, zone, ..Setup::default() })
 }
 
 /// Runs h2spec and judges: every test must pass.
@@ -42,9 +47,13 @@ fn start(root: &Path, origin: &SmallOrigin) -> Result<Edge> {
 pub fn spec(root: &Path, options: &SpecOptions) -> Result<()> {
     let origin = SmallOrigin::start()?;
     let mut edge = start(root, &origin)?;
-    let port = edge.plain()?.port().to_string();
+    let address = if options.plain { edge.plain()? } else { edge.tls()? };
     let mut command = Command::new(&options.binary);
-    command.args(["--host", "127.0.0.1", "--port", &port, "--timeout", "3"]);
+    // By name, so that there is an SNI and the edge has a certificate for it.
+    command.args(["--host", "localhost", "--port", &address.port().to_string(), "--timeout", "3"]);
+    if !options.plain {
+        command.args(["--tls", "--insecure"]);
+    }
     let text = process::output("h2spec", &mut command, Duration::from_secs(300))?;
     println!("{text}");
     edge.process.must_live()?;
@@ -93,22 +102,19 @@ pub fn abuse(root: &Path, options: &AbuseOptions) -> Result<()> {
         command.env("PYTHONPATH", packages);
     }
     let kit = fs::canonicalize(&options.kit).with_context(|| options.kit.display().to_string())?;
-    let before = edge.process.memory_bytes();
     command.arg(kit).arg(edge.plain()?.port().to_string()).arg(edge.process.pid().to_string());
     let text = process::output("the kit", &mut command, Duration::from_secs(180))?;
     println!("{text}");
     edge.process.must_live()?;
-    let after = edge.process.memory_bytes();
-    let growth_kb = i64::try_from(after)? / 1024 - i64::try_from(before)? / 1024;
     let floods: Vec<Flood> =
         text.lines().filter_map(read_flood).filter(|flood| !flood.name.starts_with("baseline")).collect();
     let cut = floods.iter().filter(|flood| flood.cut).count();
-    let worst_kb = floods.iter().map(|flood| flood.growth_kb).max().unwrap_or(0);
+    // The baseline, which fills pools and caches as any traffic would, is not a flood.
+    let growth_kb: i64 = floods.iter().map(|flood| flood.growth_kb).sum();
     let baseline = text.lines().filter_map(read_flood).find(|flood| flood.name.starts_with("baseline"));
     let answered = baseline.is_some_and(|baseline| baseline.answered >= 99);
     let line = serde_json::json!({
-        "command": "h2abuse", "floods": floods.len(), "cut": cut, "memory_growth_kb_worst": worst_kb,
-        "memory_growth_kb_all": growth_kb, "memory_growth_kb_max": options.growth_kb_max, "baseline_answered": answered,
+        "command": "h2abuse", "floods": floods.len(), "cut": cut, "memory_growth_kb": growth_kb, "memory_growth_kb_max": options.growth_kb_max, "baseline_answered": answered,
     });
     println!("{line}");
     ensure!(answered, "the baseline of ordinary requests was not answered");
@@ -117,10 +123,7 @@ pub fn abuse(root: &Path, options: &AbuseOptions) -> Result<()> {
         println!("not cut: {}", flood.name);
     }
     ensure!(cut == floods.len(), "h2abuse: {cut} of {} cut", floods.len());
-    ensure!(
-        worst_kb.max(growth_kb) < options.growth_kb_max,
-        "h2abuse: resident memory grew by {worst_kb} KB in one flood, {growth_kb} KB in all"
-    );
+    ensure!(growth_kb < options.growth_kb_max, "h2abuse: the floods left {growth_kb} KB in resident memory");
     Ok(())
 }
 

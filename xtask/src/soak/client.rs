@@ -161,7 +161,9 @@ impl World {
     }
 
     async fn pause(&self, chance: &mut Chance) {
-        let most = u64::try_from(self.pause_max.as_micros()).unwrap_or(0) + 1;
+        // A dead origin is answered for at once; without a longer pause most of the load would be that.
+        let times = if self.dead() { 10 } else { 1 };
+        let most = u64::try_from(self.pause_max.as_micros()).unwrap_or(0) * times + 1;
         tokio::time::sleep(Duration::from_micros(chance.below(most))).await;
     }
 
