@@ -151,48 +151,38 @@ fn is_literal(authority: &[u8]) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok()
 }
 
-/// The metrics of the process: the edge's own are rendered by the edge.
+/// The metrics of the process, in the order of the values below; the edge's own are rendered by the edge.
+const PROCESS: [(&str, &str, &str); 8] = [
+    ("archipel_config_generation", "gauge", "Number of the configuration in force."),
+    ("archipel_draining", "gauge", "1 while open requests are brought to their end."),
+    ("archipel_process_panics_total", "counter", "Panics in any thread, caught or not."),
+    ("archipel_reloads_refused_total", "counter", "Reloads that left the old configuration in force."),
+    ("archipel_reloads_total", "counter", "Reloads that put a new configuration in force."),
+    ("archipel_uptime_seconds", "gauge", "Seconds since the start."),
+    ("process_open_fds", "gauge", "Open file descriptors."),
+    ("process_resident_memory_bytes", "gauge", "Resident memory."),
+];
+
 fn process_metrics(page: &mut String, running: &Running) {
-    let draining = u64::from(running.phase.get() == Phase::Draining);
-    let (memory, files) = (resident_bytes(), open_files());
-    let rows: [(&str, &str, &str, Option<u64>); 7] = [
-        (
-            "archipel_config_generation",
-            "gauge",
-            "Number of the configuration in force.",
-            Some(running.node.snapshot().generation),
-        ),
-        ("archipel_draining", "gauge", "1 while open requests are brought to their end.", Some(draining)),
-        (
-            "archipel_process_panics_total",
-            "counter",
-            "Panics in any thread, caught or not.",
-            Some(PANICS.load(Ordering::Relaxed)),
-        ),
-        ("archipel_workers", "gauge", "Worker threads.", Some(running.servers.len() as u64)),
-        ("archipel_uptime_seconds", "gauge", "Seconds since the start.", Some(running.started.elapsed().as_secs())),
-        ("process_resident_memory_bytes", "gauge", "Resident memory.", memory),
-        ("process_open_fds", "gauge", "Open file descriptors.", files),
+    let values = [
+        Some(running.node.snapshot().generation),
+        Some(u64::from(running.phase.get() == Phase::Draining)),
+        Some(PANICS.load(Ordering::Relaxed)),
+        Some(running.reloads.refused.load(Ordering::Relaxed)),
+        Some(running.reloads.accepted.load(Ordering::Relaxed)),
+        Some(running.started.elapsed().as_secs()),
+        open_files(),
+        resident_bytes(),
     ];
-    // Writing to a String cannot fail.
-    let version = env!("CARGO_PKG_VERSION");
-    let _ = writeln!(
-        page,
-        "# HELP archipel_build_info Version of the program.\n# TYPE archipel_build_info gauge\narchipel_build_info{{version=\"{version}\"}} 1"
-    );
-    for (name, kind, help, value) in rows {
+    for ((name, kind, help), value) in PROCESS.into_iter().zip(values) {
         if let Some(value) = value {
+            // Writing to a String cannot fail.
             let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
         }
     }
-    let (accepted, refused) = (&running.reloads.accepted, &running.reloads.refused);
-    let _ = writeln!(
-        page,
-        "# HELP archipel_reloads_total Reloads by how they ended.\n# TYPE archipel_reloads_total counter"
-    );
-    for (result, count) in [("accepted", accepted), ("refused", refused)] {
-        let _ = writeln!(page, "archipel_reloads_total{{result=\"{result}\"}} {}", count.load(Ordering::Relaxed));
-    }
+    let (name, workers) = ("archipel_build_info", running.servers.len());
+    let _ = writeln!(page, "# HELP {name} The version, and how many workers serve.\n# TYPE {name} gauge");
+    let _ = writeln!(page, "{name}{{version=\"{}\",workers=\"{workers}\"}} 1", env!("CARGO_PKG_VERSION"));
 }
 
 fn resident_bytes() -> Option<u64> {
@@ -208,6 +198,27 @@ fn open_files() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Names of metrics are an interface: each stands in the operator's page, and none twice on the metrics page.
+    #[test]
+    fn every_metric_is_documented_and_unique() {
+        let (snapshot, _) = archipel_config::Snapshot::single_origin("http://o.example", Vec::new())
+            .and_then(archipel_config::SingleOrigin::build)
+            .expect("a good URL");
+        let node = archipel_edge::Node::new(snapshot).expect("a node");
+        let page = node.metrics(&archipel_transport::env::TransportStats::default());
+        let typed = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+        let mut names: Vec<&str> =
+            typed.chain(PROCESS.iter().map(|(name, _, _)| *name)).chain(["archipel_build_info"]).collect();
+        let documented = include_str!("../../../../docs/operations.md");
+        for name in &names {
+            assert!(documented.contains(&format!("| `{name}` |")), "{name} is missing in docs/operations.md");
+        }
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count, "a metric has two meanings: {names:?}");
+    }
 
     #[test]
     fn hosts_that_may_ask() {

@@ -311,12 +311,13 @@ async fn stop(mut started: Started, why: Why, int: &mut Signal) -> ExitCode {
     let drain = running.node.snapshot().node.timeouts.drain;
     match running.connections_open() {
         0 => tracing::info!("stopping"),
-        open => tracing::info!("stopping: {open} open connections have {drain:?} to end"),
+        open => tracing::info!("stopping; open connections ({open}) have {drain:?} to end"),
     }
     let finished = tokio::select! {
         finished = drain_all(&running, why, drain) => finished,
         _ = int.recv() => {
             tracing::warn!("interrupted again: ending at once");
+            started.control.remove();
             return ExitCode::from(130);
         }
     };

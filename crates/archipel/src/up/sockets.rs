@@ -246,7 +246,7 @@ mod tests {
     #[track_caller]
     fn says(kind: io::ErrorKind, owner: Option<&str>, parts: &[&str]) {
         let owner = owner.map(|name| Owner { pid: 42, name: name.to_owned() });
-        let text = cannot_listen("127.0.0.1:80".parse().expect("an address"), &kind.into(), owner.as_ref());
+        let text = cannot_listen(SocketAddr::from(([127, 0, 0, 1], 80)), &kind.into(), owner.as_ref());
         for part in parts {
             assert!(text.contains(part), "{part}: {text}");
         }
