@@ -59,7 +59,10 @@ pub(crate) async fn on_reply(
         return ControlFlow::Continue(answer);
     }
     let whole = matches!(plan.kind, Kind::Whole(_)) && ex.asked.method == Method::GET;
-    if !whole {
+    if !whole && may_be_stored_post(ex, &zone, &reply) {
+        // What this request itself has just made invalid is older than its reply.
+        plan.stamp = ex.worker.node.store.stamp();
+    } else if !whole {
         head_effect(ex, &zone, &plan, &reply);
         return ControlFlow::Continue(pass(ex, &zone, plan, reply, None));
     }
@@ -84,6 +87,16 @@ pub(crate) async fn on_reply(
         Ok(storable) => store(ex, &zone, plan, reply, storable),
         Err(reason) => pass(ex, &zone, plan, reply, Some(reason)),
     })
+}
+
+/// A reply to POST that says how long it is fresh and that it is what a GET would give (RFC 9110 section 9.3.3).
+fn may_be_stored_post(ex: &Exchange, zone: &LiveZone, reply: &OriginReply) -> bool {
+    zone.zone.cache.enabled
+        && zone.policy.store_post
+        && ex.asked.method == Method::POST
+        && ex.asked.upgrade.is_none()
+        && reply.status.is_success()
+        && reply.headers.contains_key(http::header::CONTENT_LOCATION)
 }
 
 /// Extensions of files that are never pages.

@@ -322,6 +322,17 @@ pub fn parse_response(buf: &[u8], seen: usize, head_bytes_max: usize) -> Result<
     Ok(Some(ResponseHead { status, version, headers, len: end }))
 }
 
+/// A single word that no registry knows (or the `identity` of old) names nothing that could have been done to the body,
+/// which then ends with the connection (RFC 9112 section 6.3, item 4). A known coding is another matter: its bytes
+/// would be passed on as what they are not.
+fn is_no_coding(value: &[u8]) -> bool {
+    const KNOWN: [&[u8]; 6] = [b"chunked", b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress"];
+    let is_token = !value.is_empty() && value.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b));
+    is_token && !KNOWN.iter().any(|known| value.eq_ignore_ascii_case(known))
+        // Something like "xchunked" is an attempt to be read in two ways.
+        && !value.to_ascii_lowercase().windows(5).any(|w| w == b"chunk")
+}
+
 /// How the body of a response is framed (RFC 9112 section 6.3).
 ///
 /// # Errors
@@ -333,9 +344,13 @@ pub fn response_framing(head: &ResponseHead, method: &Method) -> Result<Framing,
     }
     let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
     if let Some(coding) = codings.next() {
-        let chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
+        let alone = codings.next().is_none() && !head.headers.contains_key(CONTENT_LENGTH);
+        if alone && is_no_coding(coding.as_bytes()) {
+            return Ok(Framing::UntilClose);
+        }
+        let chunked = alone && coding.as_bytes().eq_ignore_ascii_case(b"chunked");
         // Both lengths, or a coding under a version that has none, is how responses are split (RFC 9112 section 6.1).
-        if !chunked || head.version == Version::HTTP_10 || head.headers.contains_key(CONTENT_LENGTH) {
+        if !chunked || head.version == Version::HTTP_10 {
             return Err(BadResponse::Framing);
         }
         return Ok(Framing::Chunked);
