@@ -43,9 +43,13 @@ pub fn start() {
     }));
 }
 
-/// Replaces the live line.
+/// Replaces the live line. What the terminal has no room for is left out: a line that wraps could not be replaced.
 pub fn live(line: &str) {
+    let columns = rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+    let room = if columns == 0 { 80 } else { columns } - 1;
+    let line: String = line.chars().take(room).collect();
     let mut shown = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
+    // Nothing can be done where the terminal is gone.
     let _ = write!(io::stderr().lock(), "\r\x1b[K{line}");
     *shown = !line.is_empty();
 }

@@ -90,8 +90,8 @@ fn tries(running: &Running, ca: Option<&Path>, line: &mut impl FnMut(&str, &str,
     let sample = matches!(running.plan.source, Source::Sample(_));
     let mut label = "try";
     if let Some(url) = &plain {
-        let path = if sample { "api/time" } else { "" };
-        line(label, &format!("curl -i {url}{path}"), "twice: see Cache-Status");
+        let path = if sample { "style.css" } else { "" };
+        line(label, &format!("curl -sD- -o /dev/null {url}{path}"), "twice: see Cache-Status");
         label = "";
     }
     if let (Some(url), Some(ca)) = (&tls, ca) {
