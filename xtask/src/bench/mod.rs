@@ -174,7 +174,7 @@ fn measure(root: &Path, options: &Options, case: Case, material: &Material, repo
     for round in 0..=options.rounds {
         for (server, samples) in servers.iter_mut().zip(&mut samples) {
             let seconds = if round == 0 { 1 } else { options.seconds };
-            let sample = load::round(server, case, seconds, material);
+            let sample = load::round(server, case, seconds, material, round == 0);
             let sample = sample.with_context(|| format!("{:?}, {}", server.kind, case.title()))?;
             if round > 0 {
                 samples.push(sample);
