@@ -1,6 +1,7 @@
 //! The access log: JSON lines, gathered by each worker and written by a thread of its own. A request never waits for it;
 //! what does not fit the queue is dropped and counted.
 
+use std::cell::Cell;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -70,7 +71,9 @@ impl AccessLog {
 
     fn hand_over(&self, lines: Vec<u8>, records: usize, metrics: &WorkerMetrics) {
         let queued = self.queued_records.fetch_add(records, Ordering::Relaxed);
-        if queued + records > self.queue_records_max.max(records) || self.queue.send(Message::Lines { lines, records }).is_err() {
+        if queued + records > self.queue_records_max.max(records)
+            || self.queue.send(Message::Lines { lines, records }).is_err()
+        {
             self.queued_records.fetch_sub(records, Ordering::Relaxed);
             metrics.log_records_dropped.add(records as u64);
         }
@@ -172,6 +175,11 @@ impl WorkerLog {
     }
 }
 
+thread_local! {
+    /// The last second that was formatted: neighbours in a log differ in their milliseconds only.
+    static SECOND: Cell<(u64, [u8; 24])> = const { Cell::new((u64::MAX, [0; 24])) };
+}
+
 /// An RFC 3339 time in a buffer.
 #[derive(Default)]
 pub(crate) struct TimeText([u8; 24]);
@@ -179,6 +187,19 @@ pub(crate) struct TimeText([u8; 24]);
 impl TimeText {
     pub(crate) fn of(&mut self, time: SystemTime) -> &str {
         let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let (second, text) = SECOND.get();
+        if second == since.as_secs() {
+            let millis = since.subsec_millis();
+            self.0 = text;
+            self.0[20..23].copy_from_slice(&[100, 10, 1].map(|unit| b'0' + (millis / unit % 10) as u8));
+        } else {
+            self.format(since);
+            SECOND.set((since.as_secs(), self.0));
+        }
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    fn format(&mut self, since: Duration) {
         let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
         let (year, month, day) = civil(days as i64);
         let mut cursor = &mut self.0[..];
@@ -190,7 +211,6 @@ impl TimeText {
             second % 60,
             since.subsec_millis()
         );
-        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
@@ -218,10 +238,28 @@ impl Default for AddressText {
 
 impl AddressText {
     pub(crate) fn of(&mut self, address: IpAddr) -> &str {
-        let mut cursor = &mut self.0[..];
-        let _ = write!(cursor, "{address}");
-        let left = cursor.len();
-        let used = self.0.len() - left;
+        let used = match address {
+            IpAddr::V4(v4) => {
+                let mut used = 0;
+                for (i, octet) in v4.octets().into_iter().enumerate() {
+                    let mut digits = itoa::Buffer::new();
+                    let digits = digits.format(octet).as_bytes();
+                    if i > 0 {
+                        self.0[used] = b'.';
+                        used += 1;
+                    }
+                    self.0[used..used + digits.len()].copy_from_slice(digits);
+                    used += digits.len();
+                }
+                used
+            }
+            IpAddr::V6(_) => {
+                let mut cursor = &mut self.0[..];
+                let _ = write!(cursor, "{address}");
+                let left = cursor.len();
+                self.0.len() - left
+            }
+        };
         std::str::from_utf8(&self.0[..used]).unwrap_or_default()
     }
 }

@@ -66,13 +66,17 @@ impl Failure {
     /// An origin that gave no usable reply.
     pub fn origin(error: &OriginError) -> Self {
         if let OriginError::RequestBody(_) = error {
-            let reason = if error.status() == StatusCode::PAYLOAD_TOO_LARGE { "body_bytes_max" } else { "request_body" };
+            let reason =
+                if error.status() == StatusCode::PAYLOAD_TOO_LARGE { "body_bytes_max" } else { "request_body" };
             return Self::refusal(error.status(), reason, format!("The request body could not be read: {error}."));
         }
         let word = error.proxy_status();
-        let proxy = ProxyError::ALL.iter().copied().find(|e| e.as_str() == word).unwrap_or(ProxyError::ProxyInternalError);
+        let proxy =
+            ProxyError::ALL.iter().copied().find(|e| e.as_str() == word).unwrap_or(ProxyError::ProxyInternalError);
         let (kind, message) = match error.status() {
-            StatusCode::GATEWAY_TIMEOUT => (ErrorPageKind::OriginTimeout, "The site's own server took too long to answer."),
+            StatusCode::GATEWAY_TIMEOUT => {
+                (ErrorPageKind::OriginTimeout, "The site's own server took too long to answer.")
+            }
             StatusCode::SERVICE_UNAVAILABLE => {
                 (ErrorPageKind::OriginUnreachable, "The site's own server is busy: all connections to it are in use.")
             }

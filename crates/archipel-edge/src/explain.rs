@@ -92,7 +92,8 @@ impl Node {
 }
 
 fn asked(request: &ExplainRequest) -> Result<Asked, String> {
-    let method = Method::from_bytes(request.method.as_bytes()).map_err(|_| format!("{:?} is no method", request.method))?;
+    let method =
+        Method::from_bytes(request.method.as_bytes()).map_err(|_| format!("{:?} is no method", request.method))?;
     let (before_query, query) = match request.url.split_once('?') {
         Some((before, query)) => (before, Some(query)),
         None => (request.url.as_str(), None),
@@ -108,7 +109,8 @@ fn asked(request: &ExplainRequest) -> Result<Asked, String> {
     let mut headers = HeaderMap::new();
     for (name, value) in &request.headers {
         let field = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("{name:?} is no field name"))?;
-        let value = HeaderValue::from_str(value).map_err(|_| format!("the value of {name:?} has bytes that a field cannot have"))?;
+        let value = HeaderValue::from_str(value)
+            .map_err(|_| format!("the value of {name:?} has bytes that a field cannot have"))?;
         headers.append(field, value);
     }
     let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).map(Box::from);

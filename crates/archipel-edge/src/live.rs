@@ -121,7 +121,8 @@ fn address_source(header: ClientAddressHeader) -> AddressSource {
 fn policy_of(zone: &Zone, node_object_bytes_max: u64) -> Policy {
     let cache = &zone.cache;
     let base = if cache.honour_request_directives { Policy::neutral() } else { Policy::edge() };
-    let seconds = |d: std::time::Duration| u32::try_from(d.as_secs()).unwrap_or(DELTA_SECONDS_MAX).min(DELTA_SECONDS_MAX);
+    let seconds =
+        |d: std::time::Duration| u32::try_from(d.as_secs()).unwrap_or(DELTA_SECONDS_MAX).min(DELTA_SECONDS_MAX);
     let optional = |d: std::time::Duration| (!d.is_zero()).then(|| seconds(d));
     Policy {
         honour_request_directives: cache.honour_request_directives,

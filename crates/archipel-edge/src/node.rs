@@ -3,11 +3,11 @@
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use archipel_cache::{FlightLimits, Flights, Store, StoreLimits};
 use archipel_config::Snapshot;
 use archipel_transport::env::{Http2Limits, ServerSettings, TransportStats};
 use archipel_transport::h1::head::{FIELDS_MAX, HeadLimits};
-use arc_swap::ArcSwap;
 use thiserror::Error;
 
 use crate::access_log::AccessLog;

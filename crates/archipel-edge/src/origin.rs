@@ -1,5 +1,6 @@
 //! The origin stage: the request as the origin gets it, and the reply to it or the named reason why there is none.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use archipel_http::forwarding::{self, ForwardedClient};
@@ -7,11 +8,10 @@ use archipel_http::{hop, reuse};
 use archipel_transport::body::RequestBody;
 use archipel_transport::origin::{OriginError, OriginReply, OriginRequest};
 use base64::Engine as _;
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, EXPECT, HOST, HeaderName};
-use http::{HeaderMap, HeaderValue, Method};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, EXPECT, HOST, HeaderName, VIA};
+use http::{HeaderMap, HeaderValue, Method, Version};
 
 use crate::cache::Plan;
-use crate::error_page::PROXY_NAME;
 use crate::exchange::Exchange;
 use crate::route::Route;
 
@@ -20,18 +20,17 @@ const SEC_WEBSOCKET_VERSION: HeaderName = HeaderName::from_static("sec-websocket
 
 /// The request for the origin. Takes the body out of the exchange.
 pub(crate) fn request(ex: &mut Exchange, route: &Route, plan: &Plan) -> OriginRequest {
-    let mut headers = ex.asked.headers.clone();
-    hop::remove_hop_by_hop(&mut headers);
-    for name in [HOST, CONTENT_LENGTH, EXPECT] {
-        headers.remove(name);
-    }
+    let peer = ex.conn.as_ref().map_or(ex.client, |conn| conn.client_ip());
+    let (trusted, safe) = (ex.live.trusted().contains(peer), ex.asked.method.is_safe());
+    let mut headers = hop::end_to_end(&ex.asked.headers, |name| {
+        matches!(*name, HOST | CONTENT_LENGTH | EXPECT) || (!trusted && is_forgery(name, safe))
+    });
     match plan.validates() {
         Some(meta) => reuse::make_conditional(&mut headers, meta),
         None if plan.asks_for_whole() => reuse::make_unconditional(&mut headers),
         None => {}
     }
-    strip_untrusted(ex, &mut headers);
-    forward_fields(ex, route, &mut headers);
+    forward_fields(ex, route, peer, trusted, &mut headers);
     let (mut method, mut upgrade) = (ex.asked.method.clone(), ex.asked.upgrade.clone());
     if method == Method::CONNECT {
         // An extended CONNECT (RFC 8441) becomes the HTTP/1.1 handshake that it stands for.
@@ -55,60 +54,54 @@ pub(crate) fn request(ex: &mut Exchange, route: &Route, plan: &Plan) -> OriginRe
     }
 }
 
+/// This hop in `Via` (RFC 9110 section 7.6.3).
+pub(crate) fn via(received: Version) -> HeaderValue {
+    HeaderValue::from_static(match received {
+        Version::HTTP_10 => "1.0 archipel",
+        Version::HTTP_2 => "2 archipel",
+        Version::HTTP_3 => "3 archipel",
+        _ => "1.1 archipel",
+    })
+}
+
 /// Fields by which proxies tell origins where a request came from and what it was, or by which frameworks are told to
 /// take it for another one. From a client they are forgeries; and as they are not in the cache key, what an origin makes
-/// of them would be served to everybody.
-const ONLY_FROM_TRUSTED: [&str; 15] = [
-    "forwarded",
-    "x-forwarded",
-    "x-forwarded-by",
-    "x-forwarded-port",
-    "x-forwarded-prefix",
-    "x-forwarded-scheme",
-    "x-forwarded-server",
-    "x-forwarded-ssl",
-    "x-real-ip",
-    "true-client-ip",
-    "cf-connecting-ip",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-host",
-    "x-original-host",
-];
-
-/// The same, where an unsafe method keeps them: nothing of its reply is stored, and some interfaces need them.
-const NEVER_ON_READS: [&str; 5] =
-    ["x-original-url", "x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override"];
-
-fn strip_untrusted(ex: &Exchange, headers: &mut HeaderMap) {
-    let peer = ex.conn.as_ref().map_or(ex.client, |conn| conn.client_ip());
-    if ex.live.trusted().contains(peer) {
-        return;
-    }
-    for name in ONLY_FROM_TRUSTED {
-        headers.remove(name);
-    }
-    if ex.asked.method.is_safe() {
-        for name in NEVER_ON_READS {
-            headers.remove(name);
-        }
+/// of them would be served to everybody. With an unsafe method the second group stays: nothing of its reply is stored,
+/// and some interfaces need it.
+fn is_forgery(name: &HeaderName, safe: bool) -> bool {
+    match name.as_str() {
+        "forwarded"
+        | "x-forwarded"
+        | "x-forwarded-by"
+        | "x-forwarded-port"
+        | "x-forwarded-prefix"
+        | "x-forwarded-scheme"
+        | "x-forwarded-server"
+        | "x-forwarded-ssl"
+        | "x-real-ip"
+        | "true-client-ip"
+        | "cf-connecting-ip"
+        | "x-client-ip"
+        | "x-cluster-client-ip"
+        | "x-host"
+        | "x-original-host" => true,
+        "x-original-url" | "x-rewrite-url" | "x-http-method-override" | "x-http-method" | "x-method-override" => safe,
+        _ => false,
     }
 }
 
-fn forward_fields(ex: &Exchange, route: &Route, headers: &mut HeaderMap) {
+fn forward_fields(ex: &Exchange, route: &Route, peer: IpAddr, trusted: bool, headers: &mut HeaderMap) {
     let settings = &route.zone.zone.headers;
     if settings.via {
-        forwarding::append_via(headers, ex.asked.version, PROXY_NAME);
+        headers.append(VIA, via(ex.asked.version));
     }
     forwarding::append_cdn_loop(headers, &ex.live.cdn_loop);
     if let Ok(id) = HeaderValue::from_bytes(&ex.id_text()) {
         headers.insert(settings.request_id.clone(), id);
     }
     if settings.forwarded_for {
-        let peer = ex.conn.as_ref().map_or(ex.client, |conn| conn.client_ip());
         let client = ForwardedClient { peer, scheme: ex.asked.scheme, host: &ex.asked.authority };
-        let keep = ex.live.trusted().contains(peer);
-        forwarding::write_x_forwarded(headers, &client, keep);
+        forwarding::write_x_forwarded(headers, &client, trusted);
     }
 }
 
@@ -134,7 +127,11 @@ fn is_idempotent(method: &Method) -> bool {
 
 /// Sends the request. Sends it again only where nothing of it can have been acted upon: the method is idempotent, the
 /// connection was an old one that broke before a byte of reply came, and no byte of the body was taken.
-pub(crate) async fn fetch(ex: &mut Exchange, route: &Route, mut request: OriginRequest) -> Result<OriginReply, OriginError> {
+pub(crate) async fn fetch(
+    ex: &mut Exchange,
+    route: &Route,
+    mut request: OriginRequest,
+) -> Result<OriginReply, OriginError> {
     let worker = ex.worker.clone();
     ex.times.origin_asked = Some(Instant::now());
     let mut retries = 0;

@@ -88,7 +88,12 @@ impl Pool {
     }
 
     /// A connection to `origin`: an idle one that is still good, else a new one. `fresh` forbids idle ones.
-    pub(crate) async fn take(self: &Arc<Self>, origin: &LiveOrigin, limits: PoolLimits, fresh: bool) -> Result<Taken, OriginError> {
+    pub(crate) async fn take(
+        self: &Arc<Self>,
+        origin: &LiveOrigin,
+        limits: PoolLimits,
+        fresh: bool,
+    ) -> Result<Taken, OriginError> {
         let ticket = |counted| {
             let recycled = std::sync::atomic::AtomicBool::new(false);
             Arc::new(Ticket { pool: self.clone(), key: origin.pool, limits, counted, recycled })
@@ -105,9 +110,13 @@ impl Pool {
         let place = ticket(true);
         self.metrics.origin_connects.add(1);
         let addresses = self.resolver.resolve(&origin.host, origin.port).await?;
-        let link =
-            archipel_transport::origin::connect(&addresses, origin.tls.as_ref(), origin.protocol, limits.connect_timeout)
-                .await?;
+        let link = archipel_transport::origin::connect(
+            &addresses,
+            origin.tls.as_ref(),
+            origin.protocol,
+            limits.connect_timeout,
+        )
+        .await?;
         if let Link::Http2(link) = &link {
             self.lock().entry(origin.pool).or_default().h2 = Some(link.clone());
         }

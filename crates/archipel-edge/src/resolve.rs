@@ -16,10 +16,13 @@ const NAMES_MAX: usize = 4096;
 /// Addresses used of one answer.
 const ADDRESSES_MAX: usize = 16;
 
+/// Addresses, and when they were learnt.
+type Answer = (Vec<SocketAddr>, Instant);
+
 /// A worker's memory of names.
 #[derive(Default)]
 pub(crate) struct Resolver {
-    known: Mutex<HashMap<(Box<str>, u16), (Vec<SocketAddr>, Instant)>>,
+    known: Mutex<HashMap<(Box<str>, u16), Answer>>,
 }
 
 impl Resolver {

@@ -51,7 +51,8 @@ pub(crate) fn stage(ex: &mut Exchange) -> ControlFlow<Reply, Route> {
         return ControlFlow::Break(error_page::reply(ex, &Failure::internal("no_zone")));
     };
     if ex.asked.upgrade.is_some() && !zone.zone.limits.upgrades {
-        let failure = Failure::refusal(StatusCode::FORBIDDEN, "upgrades_off", "Upgrades are switched off for this site.");
+        let failure =
+            Failure::refusal(StatusCode::FORBIDDEN, "upgrades_off", "Upgrades are switched off for this site.");
         ex.note("route", "refused", || "upgrades are off".to_owned());
         return ControlFlow::Break(error_page::reply(ex, &failure));
     }

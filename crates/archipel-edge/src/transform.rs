@@ -26,7 +26,8 @@ pub(crate) fn on_deliver(ex: &mut Exchange, mut reply: Reply) -> Reply {
 fn timing(ex: &Exchange) -> HeaderValue {
     let milliseconds = |us: u128| us as f64 / 1000.0;
     let edge = milliseconds(ex.times.begun.elapsed().as_micros());
-    let origin = ex.times.origin_asked.zip(ex.times.origin_replied).map(|(a, b)| milliseconds(b.duration_since(a).as_micros()));
+    let origin =
+        ex.times.origin_asked.zip(ex.times.origin_replied).map(|(a, b)| milliseconds(b.duration_since(a).as_micros()));
     let cache = if ex.cache == CacheResult::None { "none" } else { ex.cache.as_str() };
     let text = match origin {
         Some(origin) => format!("edge;dur={edge:.3}, origin;dur={origin:.3}, cache;desc={cache}"),

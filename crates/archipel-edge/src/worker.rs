@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use archipel_http::target::Scheme;
 use archipel_transport::body::RequestBody;
 use archipel_transport::conn::{Conn, Scheme as WireScheme};
 use archipel_transport::interim::Interim;
 use archipel_transport::message::{Handler, Reply, Request};
 use archipel_transport::refusal::Refusal;
-use archipel_http::target::Scheme;
 use futures_util::FutureExt;
 use http::{HeaderMap, Method, Version};
 

@@ -114,7 +114,8 @@ fn check(ex: &mut Exchange) -> Result<(), Failure> {
     ex.asked.body.limit(body_bytes_max);
     if !ex.live.trusted().is_empty() {
         let trusted = ex.live.trusted();
-        ex.client = forwarding::client_address(ex.client, &ex.asked.headers, &ex.live.address_source, |a| trusted.contains(a));
+        ex.client =
+            forwarding::client_address(ex.client, &ex.asked.headers, &ex.live.address_source, |a| trusted.contains(a));
     }
     Ok(())
 }

@@ -93,6 +93,10 @@ pub fn is_protected(name: &HeaderName) -> bool {
 /// `TE` stays as `trailers` where that is a member, for a proxy that passes trailers on (RFC 9110 section 10.1.4); it goes
 /// otherwise. `Proxy-Authorization` and `Proxy-Authenticate` go: this proxy is not the one they speak to.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    // Most replies have none of them: looking at each name once is cheaper than looking each of them up.
+    if !headers.keys().any(is_hop_by_hop) {
+        return;
+    }
     let trailers = headers.contains_key(header::TE) && accepts_trailers(headers);
     if headers.contains_key(header::CONNECTION) {
         for name in connection_options(headers) {
@@ -111,6 +115,41 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
+}
+
+/// A copy of a message's end-to-end fields, in one pass: what [`remove_hop_by_hop`] leaves, without the fields that `drop`
+/// picks out.
+pub fn end_to_end(headers: &HeaderMap, drop: impl Fn(&HeaderName) -> bool) -> HeaderMap {
+    let listed = if headers.contains_key(header::CONNECTION) { connection_options(headers) } else { SmallVec::new() };
+    let mut kept = HeaderMap::with_capacity(headers.len() + 8);
+    for (name, value) in headers {
+        let goes = is_hop_by_hop(name) || drop(name) || (listed.contains(name) && !is_protected(name));
+        if !goes {
+            kept.append(name, value.clone());
+        }
+    }
+    if headers.contains_key(header::TE) && accepts_trailers(headers) {
+        kept.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    kept
+}
+
+/// Whether a field never goes beyond one connection, whatever `Connection` says.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "transfer-encoding"
+            | "upgrade"
+            | "trailer"
+            | "te"
+            | "http2-settings"
+            | "proxy-authorization"
+            | "proxy-authenticate"
+            | "proxy-authentication-info"
+    )
 }
 
 /// The field names that `Connection` lists, `close` and `keep-alive` included, at most [`CONNECTION_OPTIONS_MAX`].
@@ -164,6 +203,31 @@ mod tests {
         let mut found = headers(fields);
         remove_hop_by_hop(&mut found);
         assert_eq!(found, headers(expected), "{fields:?}");
+    }
+
+    #[test]
+    fn one_pass_leaves_what_removal_leaves() {
+        let cases: [&[(&str, &str)]; 5] = [
+            &[("accept", "a"), ("connection", "close, x-a, cookie"), ("x-a", "1"), ("cookie", "c")],
+            &[("te", "trailers, deflate"), ("trailer", "x"), ("via", "1.1 a"), ("via", "1.1 b")],
+            &[("te", "gzip"), ("proxy-authorization", "p"), ("upgrade", "h2c"), ("http2-settings", "s")],
+            &[
+                ("keep-alive", "5"),
+                ("proxy-connection", "x"),
+                ("transfer-encoding", "chunked"),
+                ("x-forwarded-for", "1"),
+            ],
+            &[],
+        ];
+        for case in cases {
+            let mut headers = HeaderMap::new();
+            for (name, value) in case {
+                headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+            }
+            let copied = end_to_end(&headers, |_| false);
+            remove_hop_by_hop(&mut headers);
+            assert_eq!(copied, headers, "{case:?}");
+        }
     }
 
     #[test]

@@ -64,7 +64,12 @@ impl Default for ServerSettings {
         let seconds = Duration::from_secs;
         Self {
             head: HeadLimits { head_bytes_max: 16 * 1024, fields_max: 100, uri_bytes_max: 8 * 1024 },
-            http2: Http2Limits { streams_max: 128, header_list_bytes_max: 16 * 1024, resets_max: 200, control_frames_max: 400 },
+            http2: Http2Limits {
+                streams_max: 128,
+                header_list_bytes_max: 16 * 1024,
+                resets_max: 200,
+                control_frames_max: 400,
+            },
             drain_body_bytes_max: 256 * 1024,
             requests_per_connection_max: 100_000,
             connections_max: 100_000,

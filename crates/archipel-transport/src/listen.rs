@@ -23,8 +23,8 @@ use crate::io::{AnyStream, Io};
 use crate::message::Handler;
 use crate::proxy_protocol::{self, Parsed};
 use crate::refusal::Refusal;
-use crate::tls::server::{PLAIN_HTTP_REPLY, TlsAcceptor, TlsFacts};
 use crate::tls::Alpn;
+use crate::tls::server::{PLAIN_HTTP_REPLY, TlsAcceptor, TlsFacts};
 
 /// Connections that the kernel holds for us before we accept them (it may allow fewer: net.core.somaxconn).
 const BACKLOG: i32 = 4096;
@@ -157,7 +157,13 @@ impl<H: Handler> Server<H> {
         let _ = crate::h1::server::serve(Io::Other(Box::new(stream)), &[], &conn, &self.handler, env).await;
     }
 
-    async fn run(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, kind: ListenerKind, settings: Arc<ServerSettings>) {
+    async fn run(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        kind: ListenerKind,
+        settings: Arc<ServerSettings>,
+    ) {
         let Some(ready) = Box::pin(self.prepare(stream, peer, kind, &settings)).await else { return };
         let Ready { io, initial, conn, _address } = ready;
         if conn.protocol == Protocol::Http2 {

@@ -214,11 +214,7 @@ pub trait Handler: Send + Sync + 'static {
     /// The state of one exchange.
     type Exchange: Delivery;
     /// Answers one request.
-    fn handle(
-        &self,
-        conn: Arc<Conn>,
-        request: Request,
-    ) -> impl Future<Output = (Reply, Self::Exchange)> + Send;
+    fn handle(&self, conn: Arc<Conn>, request: Request) -> impl Future<Output = (Reply, Self::Exchange)> + Send;
     /// Words the reply to what never became a request. The transport closes the connection (or resets the stream) after it.
     fn refuse(&self, conn: &Arc<Conn>, refusal: Refusal) -> (Reply, Self::Exchange);
 }
@@ -233,9 +229,6 @@ impl Delivery for Unwatched {
 }
 
 /// Polls a body for the next data or trailers frame.
-pub(crate) fn poll_frame(
-    body: &mut StreamBody,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+pub(crate) fn poll_frame(body: &mut StreamBody, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
     body.as_mut().poll_frame(cx)
 }

@@ -135,9 +135,10 @@ impl OriginError {
     /// 504 for what took too long, 502 for what went wrong, 503 for our own limit, 4xx for the client's body.
     pub fn status(&self) -> StatusCode {
         match self {
-            OriginError::DnsTimeout | OriginError::ConnectTimeout | OriginError::ResponseTimeout | OriginError::WriteTimeout => {
-                StatusCode::GATEWAY_TIMEOUT
-            }
+            OriginError::DnsTimeout
+            | OriginError::ConnectTimeout
+            | OriginError::ResponseTimeout
+            | OriginError::WriteTimeout => StatusCode::GATEWAY_TIMEOUT,
             OriginError::LimitReached => StatusCode::SERVICE_UNAVAILABLE,
             OriginError::RequestBody(BodyError::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
             OriginError::RequestBody(BodyError::TimedOut) => StatusCode::REQUEST_TIMEOUT,
@@ -220,7 +221,11 @@ pub async fn connect(
     Err(last)
 }
 
-async fn connect_one(address: SocketAddr, tls: Option<&OriginTls>, protocol: OriginProtocol) -> Result<Link, OriginError> {
+async fn connect_one(
+    address: SocketAddr,
+    tls: Option<&OriginTls>,
+    protocol: OriginProtocol,
+) -> Result<Link, OriginError> {
     let stream = TcpStream::connect(address).await.map_err(|error| connect_error(&error))?;
     let _ = stream.set_nodelay(true);
     let Some(tls) = tls else {
@@ -231,7 +236,11 @@ async fn connect_one(address: SocketAddr, tls: Option<&OriginTls>, protocol: Ori
     };
     let (stream, alpn) = crate::tls::client::connect(stream, tls).await?;
     let io = Io::TlsClient(Box::new(stream));
-    Ok(if alpn == Alpn::H2 { Link::Http2(crate::h2::client::connect(io).await?) } else { Link::Http1(Http1Link::new(io)) })
+    Ok(if alpn == Alpn::H2 {
+        Link::Http2(crate::h2::client::connect(io).await?)
+    } else {
+        Link::Http1(Http1Link::new(io))
+    })
 }
 
 fn connect_error(error: &std::io::Error) -> OriginError {

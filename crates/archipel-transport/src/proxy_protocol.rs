@@ -113,34 +113,20 @@ fn parse_v1(buf: &[u8]) -> Result<Parsed, ProxyProtocolError> {
         .get(..end)
         .and_then(|line| line.strip_suffix(b"\r"))
         .and_then(|line| line.strip_prefix(V1_PREFIX))
-        .ok_or(ProxyProtocolError::Line(
-            "no carriage return before the line feed",
-        ))?;
+        .ok_or(ProxyProtocolError::Line("no carriage return before the line feed"))?;
     let consumed = end + 1;
     let line = std::str::from_utf8(line).map_err(|_| ProxyProtocolError::Line("not ASCII"))?;
     // Section 2.1: after UNKNOWN the receiver ignores everything up to the end of the line.
     if line == "UNKNOWN" || line.starts_with("UNKNOWN ") {
-        return Ok(Parsed::Header {
-            consumed,
-            source: None,
-            destination: None,
-        });
+        return Ok(Parsed::Header { consumed, source: None, destination: None });
     }
     let (source, destination) = parse_v1_addresses(line)?;
-    Ok(Parsed::Header {
-        consumed,
-        source: Some(source),
-        destination: Some(destination),
-    })
+    Ok(Parsed::Header { consumed, source: Some(source), destination: Some(destination) })
 }
 
 fn parse_v1_addresses(line: &str) -> Result<(SocketAddr, SocketAddr), ProxyProtocolError> {
     let mut words = line.split(' ');
-    let mut word = || {
-        words
-            .next()
-            .ok_or(ProxyProtocolError::Line("a field is missing"))
-    };
+    let mut word = || words.next().ok_or(ProxyProtocolError::Line("a field is missing"));
     let family = word()?;
     let (source, destination) = (word()?, word()?);
     let (source_port, destination_port) = (word()?, word()?);
@@ -150,10 +136,7 @@ fn parse_v1_addresses(line: &str) -> Result<(SocketAddr, SocketAddr), ProxyProto
     let address = |text: &str| -> Result<IpAddr, ProxyProtocolError> {
         let parsed = match family {
             "TCP4" => text.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
-            "TCP6" => text
-                .parse::<Ipv6Addr>()
-                .ok()
-                .map(|ip| IpAddr::V6(ip).to_canonical()),
+            "TCP6" => text.parse::<Ipv6Addr>().ok().map(|ip| IpAddr::V6(ip).to_canonical()),
             _ => return Err(ProxyProtocolError::Line("unknown protocol")),
         };
         parsed.ok_or(ProxyProtocolError::Line("not an address of that family"))
@@ -166,8 +149,7 @@ fn parse_v1_addresses(line: &str) -> Result<(SocketAddr, SocketAddr), ProxyProto
 
 /// Section 2.1: decimal, 0 to 65535, without leading zeros, sign or blanks.
 fn parse_v1_port(text: &str) -> Result<u16, ProxyProtocolError> {
-    let canonical = text.bytes().all(|byte| byte.is_ascii_digit())
-        && (text.len() == 1 || !text.starts_with('0'));
+    let canonical = text.bytes().all(|byte| byte.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
     let port = if canonical { text.parse().ok() } else { None };
     port.ok_or(ProxyProtocolError::Line("not a port number"))
 }
@@ -202,25 +184,13 @@ fn parse_v2(buf: &[u8]) -> Result<Parsed, ProxyProtocolError> {
         return Ok(Parsed::Incomplete);
     };
     if local || family == 0x00 {
-        return Ok(Parsed::Header {
-            consumed,
-            source: None,
-            destination: None,
-        });
+        return Ok(Parsed::Header { consumed, source: None, destination: None });
     }
     let payload = header.get(V2_FIXED_BYTES..).unwrap_or_default();
-    let (source, destination, tlvs_at) = if family == 0x11 {
-        parse_v2_inet(payload)
-    } else {
-        parse_v2_inet6(payload)
-    }
-    .ok_or(ProxyProtocolError::AddressesTruncated)?;
+    let (source, destination, tlvs_at) = if family == 0x11 { parse_v2_inet(payload) } else { parse_v2_inet6(payload) }
+        .ok_or(ProxyProtocolError::AddressesTruncated)?;
     check_tlvs(header, V2_FIXED_BYTES + tlvs_at)?;
-    Ok(Parsed::Header {
-        consumed,
-        source: Some(source),
-        destination: Some(destination),
-    })
+    Ok(Parsed::Header { consumed, source: Some(source), destination: Some(destination) })
 }
 
 fn parse_v2_inet(payload: &[u8]) -> Option<(SocketAddr, SocketAddr, usize)> {
@@ -228,14 +198,8 @@ fn parse_v2_inet(payload: &[u8]) -> Option<(SocketAddr, SocketAddr, usize)> {
     let (destination, rest) = rest.split_first_chunk::<4>()?;
     let (source_port, rest) = rest.split_first_chunk::<2>()?;
     let (destination_port, _) = rest.split_first_chunk::<2>()?;
-    let of = |ip: &[u8; 4], port: &[u8; 2]| {
-        SocketAddr::new(IpAddr::V4(Ipv4Addr::from(*ip)), u16::from_be_bytes(*port))
-    };
-    Some((
-        of(source, source_port),
-        of(destination, destination_port),
-        12,
-    ))
+    let of = |ip: &[u8; 4], port: &[u8; 2]| SocketAddr::new(IpAddr::V4(Ipv4Addr::from(*ip)), u16::from_be_bytes(*port));
+    Some((of(source, source_port), of(destination, destination_port), 12))
 }
 
 fn parse_v2_inet6(payload: &[u8]) -> Option<(SocketAddr, SocketAddr, usize)> {
@@ -247,11 +211,7 @@ fn parse_v2_inet6(payload: &[u8]) -> Option<(SocketAddr, SocketAddr, usize)> {
         let ip = IpAddr::V6(Ipv6Addr::from(*ip)).to_canonical();
         SocketAddr::new(ip, u16::from_be_bytes(*port))
     };
-    Some((
-        of(source, source_port),
-        of(destination, destination_port),
-        36,
-    ))
+    Some((of(source, source_port), of(destination, destination_port), 36))
 }
 
 /// Walks the TLVs (section 2.2): they must fill the header exactly. Their contents are skipped,
@@ -275,9 +235,7 @@ fn check_tlvs(header: &[u8], start: usize) -> Result<(), ProxyProtocolError> {
             return Err(ProxyProtocolError::Tlv("a TLV is cut short"));
         }
         if kind == TLV_CRC32C && (length != 4 || checksum_at.replace(at + 3).is_some()) {
-            return Err(ProxyProtocolError::Tlv(
-                "not exactly one checksum of four bytes",
-            ));
+            return Err(ProxyProtocolError::Tlv("not exactly one checksum of four bytes"));
         }
         at += 3 + length;
     }

@@ -69,12 +69,19 @@ pub(crate) fn mark(ex: &mut Exchange, zone: &LiveZone, reply: &mut Reply, served
 }
 
 /// A reply made from a complete stored response.
-pub(crate) fn stored(ex: &mut Exchange, zone: &LiveZone, stored: &Arc<Stored<Meta>>, age: u32, served: &Served) -> Reply {
+pub(crate) fn stored(
+    ex: &mut Exchange,
+    zone: &LiveZone,
+    stored: &Arc<Stored<Meta>>,
+    age: u32,
+    served: &Served,
+) -> Reply {
     let meta = &stored.meta;
     let mut reply = frozen(stored.status, meta);
     let headers = &ex.asked.headers;
     // Two field look-ups decide for most requests that nothing below concerns them.
-    if may_have_preconditions(ex) && validate::evaluate(&ex.asked.method, headers, &meta.facts, Scope::Cache) == Precondition::NotModified
+    if may_have_preconditions(ex)
+        && validate::evaluate(&ex.asked.method, headers, &meta.facts, Scope::Cache) == Precondition::NotModified
         && stored.status == StatusCode::OK
     {
         not_modified(&mut reply, meta);
@@ -101,7 +108,8 @@ pub(crate) fn filling(
     let mut reply = frozen(head.status, meta);
     let not_changed = may_have_preconditions(ex)
         && head.status == StatusCode::OK
-        && validate::evaluate(&ex.asked.method, &ex.asked.headers, &meta.facts, Scope::Cache) == Precondition::NotModified;
+        && validate::evaluate(&ex.asked.method, &ex.asked.headers, &meta.facts, Scope::Cache)
+            == Precondition::NotModified;
     if not_changed {
         not_modified(&mut reply, meta);
     } else if ex.asked.method == Method::HEAD {

@@ -43,7 +43,12 @@ pub(crate) async fn join(ex: &mut Exchange, mut plan: Plan) -> ControlFlow<Reply
     }
 }
 
-async fn follow(ex: &mut Exchange, zone: &LiveZone, mut plan: Plan, follower: Follower<Meta>) -> ControlFlow<Reply, Plan> {
+async fn follow(
+    ex: &mut Exchange,
+    zone: &LiveZone,
+    mut plan: Plan,
+    follower: Follower<Meta>,
+) -> ControlFlow<Reply, Plan> {
     let Ok(turn) = tokio::time::timeout(zone.zone.cache.collapse_wait, follower).await else {
         ex.reason = Some("collapse_wait");
         return ControlFlow::Continue(plan);

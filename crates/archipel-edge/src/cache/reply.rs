@@ -10,7 +10,7 @@ use archipel_http::storage::{self, NotStored, Storable, StoreRequest};
 use archipel_http::stored::StoredMeta;
 use archipel_http::targeted::ResponseControl;
 use archipel_http::validate::{self, HeadEffect};
-use archipel_http::{forwarding, hop, invalidation};
+use archipel_http::{hop, invalidation};
 use archipel_transport::message::{FrozenFields, Reply, ReplyBody, ReplyFields};
 use archipel_transport::origin::{OriginError, OriginReply};
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::deliver::{self, Served};
 use super::{Kind, Meta, Plan, fill, key_of};
-use crate::error_page::{self, Failure, PROXY_NAME};
+use crate::error_page::{self, Failure};
 use crate::exchange::{CacheResult, Exchange, unix};
 use crate::live::LiveZone;
 use crate::origin;
@@ -101,8 +101,8 @@ fn may_be_stored_post(ex: &Exchange, zone: &LiveZone, reply: &OriginReply) -> bo
 
 /// Extensions of files that are never pages.
 const STATIC: [&str; 22] = [
-    "css", "js", "mjs", "map", "png", "jpg", "jpeg", "gif", "webp", "avif", "svg", "ico", "woff", "woff2", "ttf", "otf",
-    "mp3", "mp4", "webm", "pdf", "zip", "gz",
+    "css", "js", "mjs", "map", "png", "jpg", "jpeg", "gif", "webp", "avif", "svg", "ico", "woff", "woff2", "ttf",
+    "otf", "mp3", "mp4", "webm", "pdf", "zip", "gz",
 ];
 
 /// Cache deception: a page about a person, asked for under a name that looks like a static file
@@ -151,7 +151,8 @@ fn failed(ex: &mut Exchange, zone: &LiveZone, mut plan: Plan, error: &OriginErro
 fn stale_for_error(ex: &mut Exchange, zone: &LiveZone, plan: &mut Plan, failure: OriginFailure) -> Option<Reply> {
     let stored = plan.stale()?.clone();
     let now = unix(SystemTime::now());
-    let age = reuse::may_serve_stale_on_error(&ex.asked.headers, &stored.meta.facts, failure, &zone.policy, now).ok()?;
+    let age =
+        reuse::may_serve_stale_on_error(&ex.asked.headers, &stored.meta.facts, failure, &zone.policy, now).ok()?;
     if let Some(guard) = plan.lead.take() {
         guard.publish_stored(&stored);
     }
@@ -182,7 +183,8 @@ fn invalidate(ex: &Exchange, zone: &LiveZone, reply: &OriginReply) {
         invalidation::also_invalidated(ex.asked.scheme, &ex.asked.authority, &ex.asked.path_and_query, &reply.headers);
     for target in others {
         let mut key = key_of(ex, zone);
-        key.path_and_query = if zone.zone.cache.ignore_query { target.split('?').next().unwrap_or("/") } else { &target };
+        key.path_and_query =
+            if zone.zone.cache.ignore_query { target.split('?').next().unwrap_or("/") } else { &target };
         node.store.purge_key(&KeyRef::new(&key, node.key_seed), PurgeKind::Hard);
     }
 }
@@ -272,7 +274,7 @@ fn head(
 fn store(ex: &mut Exchange, zone: &Arc<LiveZone>, mut plan: Plan, reply: OriginReply, storable: Storable) -> Reply {
     let mut headers = storage::fields_to_store(&reply.headers, &storable.control.directives, &zone.policy);
     if zone.zone.headers.via {
-        forwarding::append_via(&mut headers, reply.version, PROXY_NAME);
+        headers.append(http::header::VIA, origin::via(reply.version));
     }
     let head = head(ex, zone, reply.status, &headers, storable.meta)(plan.stamp);
     let node = ex.worker.node.clone();
@@ -367,7 +369,7 @@ fn pass(ex: &mut Exchange, zone: &LiveZone, mut plan: Plan, reply: OriginReply, 
         headers.insert(UPGRADE, upgrade);
     }
     if zone.zone.headers.via {
-        forwarding::append_via(&mut headers, reply.version, PROXY_NAME);
+        headers.append(http::header::VIA, origin::via(reply.version));
     }
     let mut out = Reply::new(reply.status);
     out.fields = ReplyFields::Owned(headers);

@@ -142,11 +142,12 @@ fn parse_size(line: &[u8]) -> Result<u64, ChunkError> {
         return Err(ChunkError::Size);
     }
     let size = line[..digits].iter().fold(0u64, |n, d| {
-        n * 16 + u64::from(match d {
-            b'0'..=b'9' => d - b'0',
-            b'a'..=b'f' => d - b'a' + 10,
-            _ => d - b'A' + 10,
-        })
+        n * 16
+            + u64::from(match d {
+                b'0'..=b'9' => d - b'0',
+                b'a'..=b'f' => d - b'a' + 10,
+                _ => d - b'A' + 10,
+            })
     });
     let rest = line[digits..].trim_ascii_start();
     match rest.first() {
@@ -178,7 +179,30 @@ fn parse_trailers(section: &[u8]) -> Result<HeaderMap, ChunkError> {
 }
 
 const FORBIDDEN: &[&str] = &[
-    "transfer-encoding", "content-length", "host", "connection", "content-encoding", "content-type", "content-range",
-    "trailer", "authorization", "set-cookie", "cache-control", "te", "upgrade", "age", "expires", "date", "location",
-    "retry-after", "vary", "warning", "proxy-authorization", "expect", "max-forwards", "pragma", "range", "cookie",
+    "transfer-encoding",
+    "content-length",
+    "host",
+    "connection",
+    "content-encoding",
+    "content-type",
+    "content-range",
+    "trailer",
+    "authorization",
+    "set-cookie",
+    "cache-control",
+    "te",
+    "upgrade",
+    "age",
+    "expires",
+    "date",
+    "location",
+    "retry-after",
+    "vary",
+    "warning",
+    "proxy-authorization",
+    "expect",
+    "max-forwards",
+    "pragma",
+    "range",
+    "cookie",
 ];

@@ -59,7 +59,10 @@ enum Upload {
     Done,
     /// Held until 100 (Continue) or the deadline.
     Held(RequestBody),
-    Sending { body: RequestBody, chunked: bool },
+    Sending {
+        body: RequestBody,
+        chunked: bool,
+    },
     /// The origin stopped taking it, or it was given up: the connection ends with this exchange.
     Stopped,
 }
@@ -227,14 +230,19 @@ impl Active {
         if let Poll::Ready(done) = self.poll_head(cx) {
             return Poll::Ready(done);
         }
-        let waiting_on_client = matches!(self.upload, Upload::Sending { .. }) && self.out.is_empty() && self.data.is_empty();
+        let waiting_on_client =
+            matches!(self.upload, Upload::Sending { .. }) && self.out.is_empty() && self.data.is_empty();
         if waiting_on_client {
             // The client's own clock (body_progress) runs while its body is awaited.
             self.timer.clear();
             return Poll::Pending;
         }
         if !self.timer.is_set() {
-            let wait = if matches!(self.upload, Upload::Held(_)) { self.timeouts.expect_continue } else { self.timeouts.first_byte };
+            let wait = if matches!(self.upload, Upload::Held(_)) {
+                self.timeouts.expect_continue
+            } else {
+                self.timeouts.first_byte
+            };
             self.timer.set(Instant::now() + wait);
         }
         ready!(self.timer.poll_expired(cx));
@@ -295,7 +303,9 @@ fn write_request(out: &mut BytesMut, request: &OriginRequest, hold: bool) {
         }
         match request.body.announced_length() {
             // RFC 9110 section 8.6: a method that anticipates content says that there is none.
-            Some(0) if matches!(request.method, Method::POST | Method::PUT | Method::PATCH) => encode::write_length(buffer, 0),
+            Some(0) if matches!(request.method, Method::POST | Method::PUT | Method::PATCH) => {
+                encode::write_length(buffer, 0)
+            }
             Some(0) => {}
             Some(length) => encode::write_length(buffer, length),
             None => buffer.extend_from_slice(b"transfer-encoding: chunked\r\n"),

@@ -114,7 +114,7 @@ impl Inner {
         request_head: Duration,
         ends_idle: bool,
     ) -> Poll<HeadEvent> {
-        if self.poll_flush_out(cx).is_ready_and(|r| r.is_err()) {
+        if let Poll::Ready(Err(_)) = self.poll_flush_out(cx) {
             return Poll::Ready(HeadEvent::Closed);
         }
         loop {
@@ -145,7 +145,8 @@ impl Inner {
                 Poll::Pending => {
                     ready!(self.timer.poll_expired(cx));
                     self.timer.clear();
-                    let event = if self.head_seen > 0 { HeadEvent::Refused(Refusal::HeadTimeout) } else { HeadEvent::Closed };
+                    let event =
+                        if self.head_seen > 0 { HeadEvent::Refused(Refusal::HeadTimeout) } else { HeadEvent::Closed };
                     return Poll::Ready(event);
                 }
             }
@@ -396,19 +397,5 @@ impl Inner {
     pub(crate) fn take_io(&mut self) -> (Io, Bytes) {
         let io = std::mem::replace(&mut self.io, Io::Other(Box::new(tokio::io::empty())));
         (io, std::mem::take(&mut self.rbuf).freeze())
-    }
-}
-
-/// `Poll::Ready` with a predicate, which the standard library lacks.
-trait IsReadyAnd<T> {
-    fn is_ready_and(self, f: impl FnOnce(T) -> bool) -> bool;
-}
-
-impl<T> IsReadyAnd<T> for Poll<T> {
-    fn is_ready_and(self, f: impl FnOnce(T) -> bool) -> bool {
-        match self {
-            Poll::Ready(value) => f(value),
-            Poll::Pending => false,
-        }
     }
 }

@@ -152,7 +152,11 @@ fn parse_complete(head: &Bytes, limits: &HeadLimits, len: usize) -> Result<Reque
         target: head.slice_ref(target.as_bytes()),
         expects_continue: expectation(&headers)? && version == Version::HTTP_11 && has_body,
         upgrade: upgrade_of(&headers, version, connection, has_body),
-        keep_alive: if version == Version::HTTP_11 { !connection.close } else { connection.keep_alive && !connection.close },
+        keep_alive: if version == Version::HTTP_11 {
+            !connection.close
+        } else {
+            connection.keep_alive && !connection.close
+        },
         method,
         version,
         headers,
@@ -166,7 +170,9 @@ fn version_refusal(head: &[u8]) -> Refusal {
     let line = &head[..memchr::memchr(b'\r', head).unwrap_or(head.len())];
     let version = line.rsplit(|b| *b == b' ').next().unwrap_or(b"");
     match version {
-        [b'H', b'T', b'T', b'P', b'/', a, b'.', b] if a.is_ascii_digit() && b.is_ascii_digit() => Refusal::UnsupportedVersion,
+        [b'H', b'T', b'T', b'P', b'/', a, b'.', b] if a.is_ascii_digit() && b.is_ascii_digit() => {
+            Refusal::UnsupportedVersion
+        }
         _ => Refusal::MalformedHead,
     }
 }
@@ -327,7 +333,8 @@ pub fn parse_response(buf: &[u8], seen: usize, head_bytes_max: usize) -> Result<
 /// would be passed on as what they are not.
 fn is_no_coding(value: &[u8]) -> bool {
     const KNOWN: [&[u8]; 6] = [b"chunked", b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress"];
-    let is_token = !value.is_empty() && value.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b));
+    let is_token =
+        !value.is_empty() && value.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b));
     is_token && !KNOWN.iter().any(|known| value.eq_ignore_ascii_case(known))
         // Something like "xchunked" is an attempt to be read in two ways.
         && !value.to_ascii_lowercase().windows(5).any(|w| w == b"chunk")
@@ -339,7 +346,11 @@ fn is_no_coding(value: &[u8]) -> bool {
 /// [`BadResponse::Framing`] where lengths contradict each other.
 pub fn response_framing(head: &ResponseHead, method: &Method) -> Result<Framing, BadResponse> {
     let status = head.status;
-    if *method == Method::HEAD || status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
+    if *method == Method::HEAD
+        || status.is_informational()
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED
+    {
         return Ok(Framing::Length(0));
     }
     let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();

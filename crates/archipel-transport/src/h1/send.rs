@@ -160,15 +160,24 @@ fn write_head(out: &mut Vec<u8>, reply: &Reply, delimit: Delimit, close: bool, c
 }
 
 /// Sends `reply` and tells `exchange` how it went.
-pub(crate) async fn send_reply<X: Delivery>(shared: &Shared, mut reply: Reply, exchange: &mut X, ctx: SendContext) -> After {
+pub(crate) async fn send_reply<X: Delivery>(
+    shared: &Shared,
+    mut reply: Reply,
+    exchange: &mut X,
+    ctx: SendContext,
+) -> After {
     let delimit = delimit(&reply, &ctx);
     let close = reply.close || !ctx.keep_alive || delimit == Delimit::Close;
     exchange.head_sent();
     let body = std::mem::replace(&mut reply.body, ReplyBody::Empty);
     let (mut source, stream, tunnel) = match body {
         ReplyBody::Full(bytes) if !ctx.head_request && delimit != Delimit::Nothing => (Source::One(bytes), None, None),
-        ReplyBody::Segments { segments, skip, len } if !ctx.head_request => (Source::many(segments, skip, len), None, None),
-        ReplyBody::Stream { body, .. } if !ctx.head_request && delimit != Delimit::Nothing => (Source::None, Some(body), None),
+        ReplyBody::Segments { segments, skip, len } if !ctx.head_request => {
+            (Source::many(segments, skip, len), None, None)
+        }
+        ReplyBody::Stream { body, .. } if !ctx.head_request && delimit != Delimit::Nothing => {
+            (Source::None, Some(body), None)
+        }
         ReplyBody::Tunnel(tunnel) => (Source::None, None, Some(tunnel)),
         _ => (Source::None, None, None),
     };

@@ -85,7 +85,13 @@ pub(crate) async fn serve<H: Handler>(
     None
 }
 
-async fn refuse<H: Handler>(shared: &Arc<Shared>, conn: &Arc<Conn>, handler: &H, env: &ConnEnv<'_>, refusal: Refusal) -> After {
+async fn refuse<H: Handler>(
+    shared: &Arc<Shared>,
+    conn: &Arc<Conn>,
+    handler: &H,
+    env: &ConnEnv<'_>,
+    refusal: Refusal,
+) -> After {
     env.stats.refused(refusal);
     let (reply, mut exchange) = handler.refuse(conn, refusal);
     let ctx = SendContext {
@@ -98,7 +104,13 @@ async fn refuse<H: Handler>(shared: &Arc<Shared>, conn: &Arc<Conn>, handler: &H,
     send_reply(shared, reply, &mut exchange, ctx).await
 }
 
-async fn exchange<H: Handler>(shared: &Arc<Shared>, conn: &Arc<Conn>, handler: &H, env: &ConnEnv<'_>, head: RequestHead) -> After {
+async fn exchange<H: Handler>(
+    shared: &Arc<Shared>,
+    conn: &Arc<Conn>,
+    handler: &H,
+    env: &ConnEnv<'_>,
+    head: RequestHead,
+) -> After {
     let count_before = conn.count_request();
     let head_request = is_head(&head.method);
     let version = head.version;
@@ -118,7 +130,8 @@ async fn exchange<H: Handler>(shared: &Arc<Shared>, conn: &Arc<Conn>, handler: &
         && count_before + 1 < settings.requests_per_connection_max
         && !env.drain.is_draining()
         && shared.lock().drainable(settings.drain_body_bytes_max);
-    let ctx = SendContext { head_request, version, keep_alive, trailers_accepted, send_progress: settings.send_progress };
+    let ctx =
+        SendContext { head_request, version, keep_alive, trailers_accepted, send_progress: settings.send_progress };
     let after = send_reply(shared, reply, &mut exchange, ctx).await;
     drop(exchange);
     match after {
@@ -127,7 +140,11 @@ async fn exchange<H: Handler>(shared: &Arc<Shared>, conn: &Arc<Conn>, handler: &
     }
 }
 
-fn poll_answer<F: Future>(cx: &mut Context<'_>, answering: &mut std::pin::Pin<Box<F>>, shared: &Shared) -> Poll<Option<F::Output>> {
+fn poll_answer<F: Future>(
+    cx: &mut Context<'_>,
+    answering: &mut std::pin::Pin<Box<F>>,
+    shared: &Shared,
+) -> Poll<Option<F::Output>> {
     if let Poll::Ready(answer) = answering.as_mut().poll(cx) {
         return Poll::Ready(Some(answer));
     }
@@ -145,7 +162,11 @@ fn into_request(shared: &Arc<Shared>, conn: &Conn, head: RequestHead) -> Result<
         target: head.target,
         version: head.version,
         body: request_body(shared, head.framing),
-        interim: if head.version == Version::HTTP_11 { Interim::Http1(InterimHttp1(shared.clone())) } else { Interim::Discard },
+        interim: if head.version == Version::HTTP_11 {
+            Interim::Http1(InterimHttp1(shared.clone()))
+        } else {
+            Interim::Discard
+        },
         upgrade: head.upgrade,
         head_bytes: u32::try_from(head.len).unwrap_or(u32::MAX),
         headers: head.headers,

@@ -65,7 +65,11 @@ fn head_of(request: &OriginRequest) -> Result<HttpRequest<()>, OriginError> {
     let bad = |_| OriginError::Http2("the request cannot be expressed in HTTP/2".to_owned());
     let target = std::str::from_utf8(&request.target).unwrap_or("/");
     let authority = request.authority.to_str().unwrap_or_default();
-    let uri = if target == "*" { format!("{}://{authority}", request.scheme) } else { format!("{}://{authority}{target}", request.scheme) };
+    let uri = if target == "*" {
+        format!("{}://{authority}", request.scheme)
+    } else {
+        format!("{}://{authority}{target}", request.scheme)
+    };
     let mut head = HttpRequest::new(());
     *head.version_mut() = Version::HTTP_2;
     *head.method_mut() = request.method.clone();
@@ -218,7 +222,11 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn poll(&mut self, cx: &mut Context<'_>, interim: &Interim) -> Poll<Result<http::Response<RecvStream>, OriginError>> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        interim: &Interim,
+    ) -> Poll<Result<http::Response<RecvStream>, OriginError>> {
         let mut uploading = false;
         if let Some(upload) = &mut self.upload {
             match upload.poll(cx) {

@@ -35,7 +35,7 @@ fn head_of(reply: &mut Reply) -> Response<()> {
         headers.insert(DATE, date);
     }
     let bodiless = matches!(reply.status, StatusCode::NO_CONTENT | StatusCode::SWITCHING_PROTOCOLS);
-    let told = reply.body.len().filter(|n| !bodiless && !(*n == 0 && reply.status == StatusCode::NOT_MODIFIED));
+    let told = reply.body.len().filter(|n| !bodiless && (*n > 0 || reply.status != StatusCode::NOT_MODIFIED));
     headers.remove(CONTENT_LENGTH);
     if let Some(length) = told {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
@@ -46,7 +46,8 @@ fn head_of(reply: &mut Reply) -> Response<()> {
     let mut response = Response::new(());
     *response.version_mut() = Version::HTTP_2;
     // RFC 8441 section 5: a tunnel is accepted by 200, not by 101.
-    *response.status_mut() = if reply.status == StatusCode::SWITCHING_PROTOCOLS { StatusCode::OK } else { reply.status };
+    *response.status_mut() =
+        if reply.status == StatusCode::SWITCHING_PROTOCOLS { StatusCode::OK } else { reply.status };
     *response.headers_mut() = headers;
     response
 }

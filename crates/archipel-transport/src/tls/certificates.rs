@@ -63,14 +63,10 @@ pub struct DevelopmentNames {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsConfigError {
     /// Neither files nor a development CA.
-    #[error(
-        "no certificate is configured: name certificate and key files, or use the development CA"
-    )]
+    #[error("no certificate is configured: name certificate and key files, or use the development CA")]
     NoCertificate,
     /// A file is missing or cannot be read.
-    #[error(
-        "{file}: cannot be read: {error}; check the path and that the user running archipel may read it"
-    )]
+    #[error("{file}: cannot be read: {error}; check the path and that the user running archipel may read it")]
     Unreadable {
         /// The file.
         file: PathBuf,
@@ -78,9 +74,7 @@ pub enum TlsConfigError {
         error: io::Error,
     },
     /// A file exceeds [`CERTIFICATE_FILE_BYTES_MAX`].
-    #[error(
-        "{file}: larger than {CERTIFICATE_FILE_BYTES_MAX} bytes; this is no certificate or key file"
-    )]
+    #[error("{file}: larger than {CERTIFICATE_FILE_BYTES_MAX} bytes; this is no certificate or key file")]
     FileTooLarge {
         /// The file.
         file: PathBuf,
@@ -122,9 +116,7 @@ pub enum TlsConfigError {
         file: PathBuf,
     },
     /// The key needs a passphrase.
-    #[error(
-        "{file}: the private key is encrypted; decrypt it first: openssl pkey -in KEY -out PLAIN_KEY"
-    )]
+    #[error("{file}: the private key is encrypted; decrypt it first: openssl pkey -in KEY -out PLAIN_KEY")]
     EncryptedKey {
         /// The file.
         file: PathBuf,
@@ -249,11 +241,7 @@ impl CertificateTable {
         source: &CertificateSource,
         now: SystemTime,
     ) -> Result<(Self, Vec<CertificateWarning>), TlsConfigErrors> {
-        let mut table = Self {
-            names: NameTable::new(),
-            default: Choices::new(),
-            development: None,
-        };
+        let mut table = Self { names: NameTable::new(), default: Choices::new(), development: None };
         let mut errors = Vec::new();
         let mut warnings = Vec::new();
         let mut default_names = Vec::new();
@@ -274,28 +262,17 @@ impl CertificateTable {
         }
         if let Some(development) = &source.development {
             let mut allowed = NameTable::new();
-            for name in development
-                .names
-                .iter()
-                .map(String::as_str)
-                .chain(["localhost"])
-            {
+            for name in development.names.iter().map(String::as_str).chain(["localhost"]) {
                 match allowed.slot(name) {
                     Some(slot) => *slot = true,
-                    None => errors.push(TlsConfigError::DevelopmentName {
-                        name: name.to_owned(),
-                    }),
+                    None => errors.push(TlsConfigError::DevelopmentName { name: name.to_owned() }),
                 }
             }
             table.development = Some((development.ca.clone(), allowed));
         } else if source.files.is_empty() {
             errors.push(TlsConfigError::NoCertificate);
         }
-        if errors.is_empty() {
-            Ok((table, warnings))
-        } else {
-            Err(TlsConfigErrors(errors))
-        }
+        if errors.is_empty() { Ok((table, warnings)) } else { Err(TlsConfigErrors(errors)) }
     }
 
     fn insert(&mut self, key: &Arc<CertifiedKey>, names: &[String]) {
@@ -311,11 +288,7 @@ impl CertificateTable {
     ///
     /// `server_name` in lower case. `None` only where no key fits the client.
     #[must_use]
-    pub fn find(
-        &self,
-        server_name: Option<&str>,
-        schemes: &[SignatureScheme],
-    ) -> Option<Arc<CertifiedKey>> {
+    pub fn find(&self, server_name: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         if let Some(choices) = server_name.and_then(|name| self.names.get(name)) {
             return choose(choices, schemes);
         }
@@ -339,27 +312,19 @@ impl CertificateTable {
         let (Some(a), Some(b)) = (self.names.get(server_name), self.names.get(host)) else {
             return false;
         };
-        a.iter()
-            .any(|one| b.iter().any(|other| Arc::ptr_eq(one, other)))
+        a.iter().any(|one| b.iter().any(|other| Arc::ptr_eq(one, other)))
     }
 }
 
 fn insert_sorted(choices: &mut Choices, key: &Arc<CertifiedKey>) {
     let rsa = |key: &CertifiedKey| key.key.algorithm() == SignatureAlgorithm::RSA;
     // Of two certificates with one name and one kind of key, the first configured one counts.
-    let at = if rsa(key) {
-        choices.len()
-    } else {
-        choices.iter().take_while(|k| !rsa(k)).count()
-    };
+    let at = if rsa(key) { choices.len() } else { choices.iter().take_while(|k| !rsa(k)).count() };
     choices.insert(at, key.clone());
 }
 
 fn choose(choices: &Choices, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-    choices
-        .iter()
-        .find(|choice| choice.key.choose_scheme(schemes).is_some())
-        .cloned()
+    choices.iter().find(|choice| choice.key.choose_scheme(schemes).is_some()).cloned()
 }
 
 type Loaded = (Arc<CertifiedKey>, Vec<String>);
@@ -378,16 +343,13 @@ fn load_certificate(
     let names = inspect(&files.certificate_file, &chain, now, warnings).map_err(|e| vec![e])?;
     match CertifiedKey::from_der(chain, key, super::provider()) {
         Ok(certified) => Ok((Arc::new(certified), names)),
-        Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
-            Err(vec![TlsConfigError::KeyMismatch {
-                certificate_file: files.certificate_file.clone(),
-                key_file: files.private_key_file.clone(),
-            }])
-        }
-        Err(error) => Err(vec![TlsConfigError::Key {
-            file: files.private_key_file.clone(),
-            problem: error.to_string(),
+        Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => Err(vec![TlsConfigError::KeyMismatch {
+            certificate_file: files.certificate_file.clone(),
+            key_file: files.private_key_file.clone(),
         }]),
+        Err(error) => {
+            Err(vec![TlsConfigError::Key { file: files.private_key_file.clone(), problem: error.to_string() }])
+        }
     }
 }
 
@@ -395,33 +357,21 @@ fn load_certificate(
 pub(crate) fn read_file(file: &Path) -> Result<Vec<u8>, TlsConfigError> {
     let mut bytes = Vec::new();
     File::open(file)
-        .and_then(|open| {
-            open.take(CERTIFICATE_FILE_BYTES_MAX + 1)
-                .read_to_end(&mut bytes)
-        })
-        .map_err(|error| TlsConfigError::Unreadable {
-            file: file.to_owned(),
-            error,
-        })?;
+        .and_then(|open| open.take(CERTIFICATE_FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
+        .map_err(|error| TlsConfigError::Unreadable { file: file.to_owned(), error })?;
     if bytes.len() as u64 > CERTIFICATE_FILE_BYTES_MAX {
-        return Err(TlsConfigError::FileTooLarge {
-            file: file.to_owned(),
-        });
+        return Err(TlsConfigError::FileTooLarge { file: file.to_owned() });
     }
     Ok(bytes)
 }
 
 /// All certificates of a PEM file, at least one.
-pub(crate) fn read_certificates(
-    file: &Path,
-) -> Result<Vec<CertificateDer<'static>>, TlsConfigError> {
+pub(crate) fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsConfigError> {
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(&read_file(file)?)
         .collect::<Result<_, _>>()
         .map_err(|error| pem_error(file, &error))?;
     if certificates.is_empty() {
-        return Err(TlsConfigError::NoCertificateInFile {
-            file: file.to_owned(),
-        });
+        return Err(TlsConfigError::NoCertificateInFile { file: file.to_owned() });
     }
     Ok(certificates)
 }
@@ -429,50 +379,34 @@ pub(crate) fn read_certificates(
 fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsConfigError> {
     let chain = read_certificates(file)?;
     if chain.len() > CERTIFICATE_CHAIN_MAX {
-        return Err(TlsConfigError::ChainTooLong {
-            file: file.to_owned(),
-        });
+        return Err(TlsConfigError::ChainTooLong { file: file.to_owned() });
     }
     Ok(chain)
 }
 
 fn pem_error(file: &Path, error: &pem::Error) -> TlsConfigError {
-    TlsConfigError::Pem {
-        file: file.to_owned(),
-        problem: error.to_string(),
-    }
+    TlsConfigError::Pem { file: file.to_owned(), problem: error.to_string() }
 }
 
-fn read_key(
-    file: &Path,
-    warnings: &mut Vec<CertificateWarning>,
-) -> Result<PrivateKeyDer<'static>, TlsConfigError> {
+fn read_key(file: &Path, warnings: &mut Vec<CertificateWarning>) -> Result<PrivateKeyDer<'static>, TlsConfigError> {
     let bytes = read_file(file)?;
     let contains = |needle: &[u8]| memchr::memmem::find(&bytes, needle).is_some();
     if contains(b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || contains(b"Proc-Type: 4,ENCRYPTED") {
-        return Err(TlsConfigError::EncryptedKey {
-            file: file.to_owned(),
-        });
+        return Err(TlsConfigError::EncryptedKey { file: file.to_owned() });
     }
     let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| match error {
-        pem::Error::NoItemsFound => TlsConfigError::NoKeyInFile {
-            file: file.to_owned(),
-        },
+        pem::Error::NoItemsFound => TlsConfigError::NoKeyInFile { file: file.to_owned() },
         error => pem_error(file, &error),
     })?;
     if mode_of(file).is_some_and(|mode| mode & 0o004 != 0) {
-        warnings.push(CertificateWarning::KeyReadableByAll {
-            file: file.to_owned(),
-        });
+        warnings.push(CertificateWarning::KeyReadableByAll { file: file.to_owned() });
     }
     Ok(key)
 }
 
 fn mode_of(file: &Path) -> Option<u32> {
     use std::os::unix::fs::PermissionsExt;
-    std::fs::metadata(file)
-        .ok()
-        .map(|metadata| metadata.permissions().mode())
+    std::fs::metadata(file).ok().map(|metadata| metadata.permissions().mode())
 }
 
 /// The names of the first certificate, and warnings about its dates and names.
@@ -482,9 +416,7 @@ fn inspect(
     now: SystemTime,
     warnings: &mut Vec<CertificateWarning>,
 ) -> Result<Vec<String>, TlsConfigError> {
-    let unparsable = || TlsConfigError::Certificate {
-        file: file.to_owned(),
-    };
+    let unparsable = || TlsConfigError::Certificate { file: file.to_owned() };
     let first = chain.first().ok_or_else(unparsable)?;
     let (_, parsed) = x509_parser::parse_x509_certificate(first).map_err(|_| unparsable())?;
     let now = unix_seconds(now);
@@ -492,15 +424,9 @@ fn inspect(
     let days = not_after.abs_diff(now) / DAY_SECONDS as u64;
     let file = file.to_owned();
     if now > not_after {
-        warnings.push(CertificateWarning::Expired {
-            file: file.clone(),
-            days,
-        });
+        warnings.push(CertificateWarning::Expired { file: file.clone(), days });
     } else if days < EXPIRES_SOON_DAYS {
-        warnings.push(CertificateWarning::ExpiresSoon {
-            file: file.clone(),
-            days,
-        });
+        warnings.push(CertificateWarning::ExpiresSoon { file: file.clone(), days });
     }
     if now < parsed.validity().not_before.timestamp() {
         warnings.push(CertificateWarning::NotYetValid { file: file.clone() });
@@ -521,9 +447,7 @@ fn subject_names(certificate: &X509Certificate<'_>) -> (Vec<String>, bool) {
     let mut names = Vec::new();
     for name in &extension.value.general_names {
         if let GeneralName::DNSName(name) = name {
-            let (star, rest) = name
-                .strip_prefix("*.")
-                .map_or(("", *name), |rest| ("*.", rest));
+            let (star, rest) = name.strip_prefix("*.").map_or(("", *name), |rest| ("*.", rest));
             names.extend(host_name(rest).map(|rest| format!("{star}{rest}")));
         }
     }

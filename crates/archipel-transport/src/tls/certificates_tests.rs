@@ -13,10 +13,7 @@ fn load(files: &[&CertificateFiles]) -> Result<Vec<CertificateWarning>, String> 
 #[track_caller]
 fn check_refused(files: &CertificateFiles, file: &Path, parts: &[&str]) {
     let message = load(&[files]).unwrap_err();
-    assert!(
-        message.starts_with(&file.display().to_string()),
-        "{message}"
-    );
+    assert!(message.starts_with(&file.display().to_string()), "{message}");
     for part in parts {
         assert!(message.contains(part), "{part:?} not in {message}");
     }
@@ -29,42 +26,26 @@ fn problems_name_file_fault_and_remedy() {
     let other = ca.issue("other", &["b.example"], Kind::Rsa);
     assert_eq!(load(&[&good, &other]), Ok(vec![]));
 
-    let with_certificate = |name: &str, text: &str| CertificateFiles {
-        certificate_file: ca.directory.write(name, text),
-        ..good.clone()
-    };
-    let with_key = |name: &str, text: &str| CertificateFiles {
-        private_key_file: ca.directory.write(name, text),
-        ..good.clone()
-    };
+    let with_certificate =
+        |name: &str, text: &str| CertificateFiles { certificate_file: ca.directory.write(name, text), ..good.clone() };
+    let with_key =
+        |name: &str, text: &str| CertificateFiles { private_key_file: ca.directory.write(name, text), ..good.clone() };
     let read = |file: &Path| std::fs::read_to_string(file).unwrap();
 
     let mut files = good.clone();
     files.certificate_file = ca.directory.path().join("absent.pem");
-    check_refused(
-        &files,
-        &files.certificate_file,
-        &["cannot be read", "check the path"],
-    );
+    check_refused(&files, &files.certificate_file, &["cannot be read", "check the path"]);
     let mut files = good.clone();
     files.private_key_file = ca.directory.path().join("absent.key");
     check_refused(&files, &files.private_key_file, &["cannot be read"]);
     let files = with_certificate("empty.pem", "");
-    check_refused(
-        &files,
-        &files.certificate_file,
-        &["no certificate", "BEGIN CERTIFICATE"],
-    );
+    check_refused(&files, &files.certificate_file, &["no certificate", "BEGIN CERTIFICATE"]);
     let files = with_certificate("swapped.pem", &read(&good.private_key_file));
     check_refused(&files, &files.certificate_file, &["no certificate"]);
     let files = with_key("swapped.key", &read(&good.certificate_file));
     check_refused(&files, &files.private_key_file, &["no private key"]);
     let files = with_key("empty.key", "");
-    check_refused(
-        &files,
-        &files.private_key_file,
-        &["no private key", "BEGIN PRIVATE KEY"],
-    );
+    check_refused(&files, &files.private_key_file, &["no private key", "BEGIN PRIVATE KEY"]);
     let cut = read(&good.certificate_file);
     let files = with_certificate("cut.pem", &cut[..cut.len() / 3]);
     check_refused(&files, &files.certificate_file, &["not valid PEM"]);
@@ -72,31 +53,15 @@ fn problems_name_file_fault_and_remedy() {
     let files = with_certificate("garbage.pem", garbage);
     check_refused(&files, &files.certificate_file, &["cannot be parsed"]);
     let files = with_certificate("long.pem", &read(&good.certificate_file).repeat(9));
-    check_refused(
-        &files,
-        &files.certificate_file,
-        &["more than 16 certificates"],
-    );
-    let files = with_certificate(
-        "huge.pem",
-        &"#".repeat(CERTIFICATE_FILE_BYTES_MAX as usize + 1),
-    );
+    check_refused(&files, &files.certificate_file, &["more than 16 certificates"]);
+    let files = with_certificate("huge.pem", &"#".repeat(CERTIFICATE_FILE_BYTES_MAX as usize + 1));
     check_refused(&files, &files.certificate_file, &["larger than"]);
     let garbage = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
     let files = with_key("garbage.key", garbage);
-    check_refused(
-        &files,
-        &files.private_key_file,
-        &["unsupported private key", "ECDSA"],
-    );
-    let encrypted =
-        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    check_refused(&files, &files.private_key_file, &["unsupported private key", "ECDSA"]);
+    let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
     let files = with_key("encrypted.key", encrypted);
-    check_refused(
-        &files,
-        &files.private_key_file,
-        &["is encrypted", "openssl pkey"],
-    );
+    check_refused(&files, &files.private_key_file, &["is encrypted", "openssl pkey"]);
     let encrypted = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n";
     let files = with_key("encrypted1.key", encrypted);
     check_refused(&files, &files.private_key_file, &["is encrypted"]);
@@ -104,25 +69,13 @@ fn problems_name_file_fault_and_remedy() {
     let mut files = good.clone();
     files.private_key_file = other.private_key_file.clone();
     let certificate = files.certificate_file.display().to_string();
-    check_refused(
-        &files,
-        &files.private_key_file,
-        &["does not belong", &certificate],
-    );
+    check_refused(&files, &files.private_key_file, &["does not belong", &certificate]);
     // Intermediate first: the same words say what to do.
     let reversed = ca.certificate.pem() + &read(&good.certificate_file);
     let files = with_certificate("reversed.pem", &reversed);
-    check_refused(
-        &files,
-        &files.private_key_file,
-        &["before the intermediates"],
-    );
+    check_refused(&files, &files.private_key_file, &["before the intermediates"]);
 
-    assert!(
-        load(&[])
-            .unwrap_err()
-            .contains("no certificate is configured")
-    );
+    assert!(load(&[]).unwrap_err().contains("no certificate is configured"));
 }
 
 #[test]
@@ -146,10 +99,7 @@ fn one_file_for_both() {
     let both = std::fs::read_to_string(&good.private_key_file).unwrap()
         + &std::fs::read_to_string(&good.certificate_file).unwrap();
     let file = ca.directory.write("both.pem", &both);
-    let files = CertificateFiles {
-        certificate_file: file.clone(),
-        private_key_file: file,
-    };
+    let files = CertificateFiles { certificate_file: file.clone(), private_key_file: file };
     assert_eq!(load(&[&files]), Ok(vec![]));
 }
 
@@ -159,34 +109,20 @@ fn warnings() {
     let now = SystemTime::now();
     let check = |stem: &str, names: &[&str], dates, expected: fn(PathBuf) -> CertificateWarning| {
         let files = ca.issue_valid(stem, names, Kind::Ecdsa, dates);
-        assert_eq!(
-            load(&[&files]),
-            Ok(vec![expected(files.certificate_file.clone())])
-        );
+        assert_eq!(load(&[&files]), Ok(vec![expected(files.certificate_file.clone())]));
     };
     let names = ["a.example"];
-    check("old", &names, (now - 9 * DAY, now - 3 * DAY), |file| {
-        CertificateWarning::Expired { file, days: 3 }
+    check("old", &names, (now - 9 * DAY, now - 3 * DAY), |file| CertificateWarning::Expired { file, days: 3 });
+    check("soon", &names, (now - DAY, now + 5 * DAY + DAY / 2), |file| CertificateWarning::ExpiresSoon {
+        file,
+        days: 5,
     });
-    check(
-        "soon",
-        &names,
-        (now - DAY, now + 5 * DAY + DAY / 2),
-        |file| CertificateWarning::ExpiresSoon { file, days: 5 },
-    );
-    check("early", &names, (now + DAY, now + 90 * DAY), |file| {
-        CertificateWarning::NotYetValid { file }
-    });
-    check("nameless", &[], (now - DAY, now + 90 * DAY), |file| {
-        CertificateWarning::NoNames { file }
-    });
+    check("early", &names, (now + DAY, now + 90 * DAY), |file| CertificateWarning::NotYetValid { file });
+    check("nameless", &[], (now - DAY, now + 90 * DAY), |file| CertificateWarning::NoNames { file });
     let files = ca.issue("open", &names, Kind::Ecdsa);
     set_mode(&files.private_key_file, 0o644);
     let file = files.private_key_file.clone();
-    assert_eq!(
-        load(&[&files]),
-        Ok(vec![CertificateWarning::KeyReadableByAll { file }])
-    );
+    assert_eq!(load(&[&files]), Ok(vec![CertificateWarning::KeyReadableByAll { file }]));
 }
 
 #[test]
@@ -206,11 +142,7 @@ fn choice() {
     assert_eq!(warnings, vec![]);
     let check = |name: Option<&str>, schemes: &[SignatureScheme], expected: Option<usize>| {
         let found = table.find(name, schemes).map(|key| key.cert[0].clone());
-        let expected = expected.map(|at| {
-            read_certificates(&files[at].certificate_file)
-                .unwrap()
-                .remove(0)
-        });
+        let expected = expected.map(|at| read_certificates(&files[at].certificate_file).unwrap().remove(0));
         assert_eq!(found, expected, "{name:?} {schemes:?}");
     };
     check(Some("first.example"), &[RSA, ECDSA], Some(1));

@@ -41,11 +41,7 @@ impl TrustRoots {
         // Machines carry the odd root that cannot be parsed: those are passed over.
         let (added, _) = store.add_parsable_certificates(found.certs);
         if added == 0 {
-            let problem = found
-                .errors
-                .first()
-                .map(ToString::to_string)
-                .unwrap_or_default();
+            let problem = found.errors.first().map(ToString::to_string).unwrap_or_default();
             return Err(OriginTlsConfigError::NoSystemRoots { problem });
         }
         Ok(Self(Arc::new(store)))
@@ -61,10 +57,7 @@ impl TrustRoots {
         for certificate in read_certificates(file)? {
             store
                 .add(certificate)
-                .map_err(|error| OriginTlsConfigError::Root {
-                    file: file.to_owned(),
-                    problem: error.to_string(),
-                })?;
+                .map_err(|error| OriginTlsConfigError::Root { file: file.to_owned(), problem: error.to_string() })?;
         }
         Ok(Self(Arc::new(store)))
     }
@@ -112,9 +105,7 @@ pub enum OriginTlsConfigError {
     #[error(transparent)]
     File(#[from] TlsConfigError),
     /// The name to verify is neither a host name nor an IP address.
-    #[error(
-        "'{name}' is neither a host name nor an IP address that an origin's certificate could carry"
-    )]
+    #[error("'{name}' is neither a host name nor an IP address that an origin's certificate could carry")]
     ServerName {
         /// The name as configured.
         name: String,
@@ -138,20 +129,16 @@ impl OriginTls {
     ///
     /// # Errors
     /// The name is none, or the TLS library refuses.
-    pub fn new(
-        trust: &OriginTrust,
-        alpn: OriginAlpn,
-        server_name: &str,
-    ) -> Result<Self, OriginTlsConfigError> {
+    pub fn new(trust: &OriginTrust, alpn: OriginAlpn, server_name: &str) -> Result<Self, OriginTlsConfigError> {
         let server_name = parse_server_name(server_name)?;
         let builder = ClientConfig::builder_with_provider(super::provider().clone())
             .with_safe_default_protocol_versions()
             .map_err(|error| OriginTlsConfigError::Library(error.to_string()))?;
         let mut config = match trust {
             OriginTrust::Roots(roots) => builder.with_root_certificates(roots.0.clone()),
-            OriginTrust::DangerouslyUnverified => builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(NoVerification)),
+            OriginTrust::DangerouslyUnverified => {
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(NoVerification))
+            }
         }
         .with_no_client_auth();
         config.alpn_protocols = match alpn {
@@ -160,11 +147,7 @@ impl OriginTls {
             OriginAlpn::H2OrH1 => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
         };
         config.resumption = Resumption::in_memory_sessions(ORIGIN_SESSIONS_MAX);
-        Ok(Self {
-            config: Arc::new(config),
-            server_name,
-            alpn,
-        })
+        Ok(Self { config: Arc::new(config), server_name, alpn })
     }
 
     /// The same with another name to send and verify. Sessions are kept by name, so sharing them
@@ -173,17 +156,12 @@ impl OriginTls {
     /// # Errors
     /// The name is none.
     pub fn with_server_name(&self, server_name: &str) -> Result<Self, OriginTlsConfigError> {
-        Ok(Self {
-            server_name: parse_server_name(server_name)?,
-            ..self.clone()
-        })
+        Ok(Self { server_name: parse_server_name(server_name)?, ..self.clone() })
     }
 }
 
 fn parse_server_name(name: &str) -> Result<ServerName<'static>, OriginTlsConfigError> {
-    ServerName::try_from(name.to_owned()).map_err(|_| OriginTlsConfigError::ServerName {
-        name: name.to_owned(),
-    })
+    ServerName::try_from(name.to_owned()).map_err(|_| OriginTlsConfigError::ServerName { name: name.to_owned() })
 }
 
 /// Why there is no TLS connection to an origin, in the words of RFC 9209 section 2.3. The fault is
@@ -228,10 +206,9 @@ impl OriginTlsError {
     pub fn from_stream_error(error: &io::Error) -> Option<Self> {
         let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
         Some(match error {
-            rustls::Error::AlertReceived(alert) => Self::AlertReceived {
-                id: u8::from(*alert),
-                name: alert_name(*alert),
-            },
+            rustls::Error::AlertReceived(alert) => {
+                Self::AlertReceived { id: u8::from(*alert), name: alert_name(*alert) }
+            }
             rustls::Error::InvalidCertificate(_)
             | rustls::Error::NoCertificatesPresented
             | rustls::Error::UnsupportedNameType
@@ -250,18 +227,12 @@ where
     T: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let connector = tokio_rustls::TlsConnector::from(origin.config.clone());
-    let stream = connector
-        .connect(origin.server_name.clone(), io)
-        .await
-        .map_err(|error| {
-            OriginTlsError::from_stream_error(&error)
-                .unwrap_or_else(|| OriginTlsError::Terminated(error.to_string()))
-        })?;
+    let stream = connector.connect(origin.server_name.clone(), io).await.map_err(|error| {
+        OriginTlsError::from_stream_error(&error).unwrap_or_else(|| OriginTlsError::Terminated(error.to_string()))
+    })?;
     let alpn = Alpn::from_wire(stream.get_ref().1.alpn_protocol());
     if origin.alpn == OriginAlpn::H2 && alpn != Alpn::H2 {
-        return Err(OriginTlsError::Protocol(
-            "the origin did not agree to h2".to_owned(),
-        ));
+        return Err(OriginTlsError::Protocol("the origin did not agree to h2".to_owned()));
     }
     Ok((stream, alpn))
 }

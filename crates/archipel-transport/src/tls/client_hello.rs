@@ -102,9 +102,7 @@ pub fn parse(buf: &[u8]) -> Result<Parsed, ClientHelloError> {
         Some(_) => return judge_http(buf),
     }
     if buf.get(1).is_some_and(|major| *major != 3) {
-        return Err(ClientHelloError::NotTls {
-            looks_like_http: false,
-        });
+        return Err(ClientHelloError::NotTls { looks_like_http: false });
     }
     let Some(message) = assemble(buf)? else {
         return if buf.len() >= CLIENT_HELLO_BYTES_MAX {
@@ -133,14 +131,8 @@ fn judge_http(buf: &[u8]) -> Result<Parsed, ClientHelloError> {
         b"PROPFIND ",
         b"PRI * HTTP/2",
     ];
-    let looks_like_http = BEGINNINGS
-        .iter()
-        .any(|beginning| buf.starts_with(beginning));
-    if !looks_like_http
-        && BEGINNINGS
-            .iter()
-            .any(|beginning| beginning.starts_with(buf))
-    {
+    let looks_like_http = BEGINNINGS.iter().any(|beginning| buf.starts_with(beginning));
+    if !looks_like_http && BEGINNINGS.iter().any(|beginning| beginning.starts_with(buf)) {
         return Ok(Parsed::Incomplete);
     }
     Err(ClientHelloError::NotTls { looks_like_http })
@@ -185,10 +177,7 @@ fn assemble(buf: &[u8]) -> Result<Option<SmallVec<[u8; 2048]>>, ClientHelloError
 /// RFC 8446 section 4.1.2, RFC 5246 section 7.4.1.2.
 fn read_hello(body: &[u8]) -> Result<Hello, ClientHelloError> {
     let mut reader = Reader(body);
-    let mut hello = Hello {
-        legacy_version: reader.u16("version")?,
-        ..Hello::default()
-    };
+    let mut hello = Hello { legacy_version: reader.u16("version")?, ..Hello::default() };
     reader.take(32, "random")?;
     if reader.list8("session id")?.0.len() > 32 {
         return Err(ClientHelloError::Malformed("session id"));
@@ -219,11 +208,7 @@ fn read_hello(body: &[u8]) -> Result<Hello, ClientHelloError> {
     Ok(hello)
 }
 
-fn read_extension(
-    hello: &mut Hello,
-    kind: u16,
-    mut data: Reader<'_>,
-) -> Result<(), ClientHelloError> {
+fn read_extension(hello: &mut Hello, kind: u16, mut data: Reader<'_>) -> Result<(), ClientHelloError> {
     match kind {
         EXTENSION_SERVER_NAME => hello.server_name = read_server_name(data)?,
         EXTENSION_SUPPORTED_GROUPS => {
@@ -272,28 +257,19 @@ struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
     fn take(&mut self, count: usize, field: &'static str) -> Result<&'a [u8], ClientHelloError> {
-        let (taken, rest) = self
-            .0
-            .split_at_checked(count)
-            .ok_or(ClientHelloError::Malformed(field))?;
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(ClientHelloError::Malformed(field))?;
         self.0 = rest;
         Ok(taken)
     }
 
     fn u8(&mut self, field: &'static str) -> Result<u8, ClientHelloError> {
-        let (first, rest) = self
-            .0
-            .split_first()
-            .ok_or(ClientHelloError::Malformed(field))?;
+        let (first, rest) = self.0.split_first().ok_or(ClientHelloError::Malformed(field))?;
         self.0 = rest;
         Ok(*first)
     }
 
     fn u16(&mut self, field: &'static str) -> Result<u16, ClientHelloError> {
-        let (bytes, rest) = self
-            .0
-            .split_first_chunk::<2>()
-            .ok_or(ClientHelloError::Malformed(field))?;
+        let (bytes, rest) = self.0.split_first_chunk::<2>().ok_or(ClientHelloError::Malformed(field))?;
         self.0 = rest;
         Ok(u16::from_be_bytes(*bytes))
     }
@@ -308,10 +284,7 @@ impl<'a> Reader<'a> {
         self.take(usize::from(length), field).map(Reader)
     }
 
-    fn u16s<A: smallvec::Array<Item = u16>>(
-        self,
-        field: &'static str,
-    ) -> Result<SmallVec<A>, ClientHelloError> {
+    fn u16s<A: smallvec::Array<Item = u16>>(self, field: &'static str) -> Result<SmallVec<A>, ClientHelloError> {
         let (pairs, odd) = self.0.as_chunks::<2>();
         if !odd.is_empty() {
             return Err(ClientHelloError::Malformed(field));

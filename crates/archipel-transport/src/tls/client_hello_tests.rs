@@ -71,11 +71,7 @@ fn check_extensions(extensions: &[u8], expected: &Result<Hello, ClientHelloError
 }
 
 fn plain() -> Hello {
-    Hello {
-        legacy_version: 0x0303,
-        cipher_suites: SmallVec::from_slice(&[0x1301, 0x0a0a]),
-        ..Hello::default()
-    }
+    Hello { legacy_version: 0x0303, cipher_suites: SmallVec::from_slice(&[0x1301, 0x0a0a]), ..Hello::default() }
 }
 
 #[test]
@@ -83,10 +79,7 @@ fn extensions_are_read() {
     let bytes = [
         extension(0x2a2a, b""),
         server_name(b"WWW.Example.com"),
-        extension(
-            0x0010,
-            &list16(&[list8(b"h2"), list8(b"http/1.1")].concat()),
-        ),
+        extension(0x0010, &list16(&[list8(b"h2"), list8(b"http/1.1")].concat())),
         extension(0x002b, &list8(&[0x3a, 0x3a, 3, 4, 3, 3])),
         extension(0x000d, &list16(&[4, 3, 8, 4])),
         extension(0x000a, &list16(&[0x11, 0xec, 0, 0x1d])),
@@ -97,10 +90,7 @@ fn extensions_are_read() {
     let expected = Hello {
         extensions: SmallVec::from_slice(&[0x2a2a, 0, 0x10, 0x2b, 0x0d, 0x0a, 0xfe0d, 0]),
         server_name: Some("www.example.com".to_owned()),
-        alpn: [&b"h2"[..], b"http/1.1"]
-            .into_iter()
-            .map(SmallVec::from_slice)
-            .collect(),
+        alpn: [&b"h2"[..], b"http/1.1"].into_iter().map(SmallVec::from_slice).collect(),
         supported_versions: SmallVec::from_slice(&[0x3a3a, 0x0304, 0x0303]),
         signature_algorithms: SmallVec::from_slice(&[0x0403, 0x0804]),
         supported_groups: SmallVec::from_slice(&[0x11ec, 0x001d]),
@@ -126,37 +116,19 @@ fn hello_without_extensions_block_and_with_bytes_behind() {
 #[test]
 fn server_names() {
     let check = |data: &[u8], name: Option<&str>| {
-        let expected = Hello {
-            extensions: SmallVec::from_slice(&[0]),
-            server_name: name.map(str::to_owned),
-            ..plain()
-        };
+        let expected =
+            Hello { extensions: SmallVec::from_slice(&[0]), server_name: name.map(str::to_owned), ..plain() };
         check_extensions(data, &Ok(expected));
     };
     check(&server_name(b"LocalHost"), Some("localhost"));
-    for bad in [
-        &b"192.0.2.1"[..],
-        b"::1",
-        b"",
-        b"a b",
-        b"example.com.",
-        b"\xff\xfe",
-        b"a\0.example",
-        b"*.a",
-    ] {
+    for bad in [&b"192.0.2.1"[..], b"::1", b"", b"a b", b"example.com.", b"\xff\xfe", b"a\0.example", b"*.a"] {
         check(&server_name(bad), None);
     }
     check(&server_name(&[b'a'; 300]), None);
     check(&extension(0, b""), None);
     check(&extension(0, &list16(b"")), None);
     // An unknown kind of name before the host name is skipped.
-    let both = [
-        &[9],
-        list16(b"?").as_slice(),
-        &[0],
-        list16(b"a.example").as_slice(),
-    ]
-    .concat();
+    let both = [&[9], list16(b"?").as_slice(), &[0], list16(b"a.example").as_slice()].concat();
     check(&extension(0, &list16(&both)), Some("a.example"));
 }
 
@@ -199,12 +171,8 @@ fn malformed_bodies() {
 
 #[test]
 fn not_tls() {
-    let http = Err(ClientHelloError::NotTls {
-        looks_like_http: true,
-    });
-    let other = Err(ClientHelloError::NotTls {
-        looks_like_http: false,
-    });
+    let http = Err(ClientHelloError::NotTls { looks_like_http: true });
+    let other = Err(ClientHelloError::NotTls { looks_like_http: false });
     for text in [
         &b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..],
         b"POST /a HTTP/1.1\r\n",
@@ -236,10 +204,7 @@ fn malformed_records() {
     let malformed = |field| Err(ClientHelloError::Malformed(field));
     check(&[22, 3, 1, 0, 0], &malformed("record length"));
     check(&[22, 3, 1, 0x40, 0x01], &malformed("record length"));
-    check(
-        &[22, 3, 1, 0, 4, 2, 0, 0, 0],
-        &malformed("another handshake message"),
-    );
+    check(&[22, 3, 1, 0, 4, 2, 0, 0, 0], &malformed("another handshake message"));
     let inside = "another record inside of the ClientHello";
     let whole = records(&message(&body(b"")), 40);
     for (at, byte) in [(45, 23), (45, 0), (46, 2)] {
@@ -259,14 +224,8 @@ fn size_limit() {
     let padded = message(&body(&extension(0x15, &[0; 8000])));
     let many = records(&padded, 4);
     assert!(many.len() > CLIENT_HELLO_BYTES_MAX);
-    assert_eq!(
-        parse(&many[..CLIENT_HELLO_BYTES_MAX]),
-        Err(ClientHelloError::TooLarge)
-    );
-    assert_eq!(
-        parse(&many[..CLIENT_HELLO_BYTES_MAX - 1]),
-        Ok(Parsed::Incomplete)
-    );
+    assert_eq!(parse(&many[..CLIENT_HELLO_BYTES_MAX]), Err(ClientHelloError::TooLarge));
+    assert_eq!(parse(&many[..CLIENT_HELLO_BYTES_MAX - 1]), Ok(Parsed::Incomplete));
     // The largest one that fits.
     let room = CLIENT_HELLO_BYTES_MAX - 5 - 4 - body(b"").len() - 4;
     let largest = records(&message(&body(&extension(0x15, &vec![0; room]))), 1 << 14);
@@ -282,9 +241,7 @@ fn a_real_client() {
     let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
     let mut bytes = Vec::new();
     client.write_tls(&mut bytes).unwrap();
-    let Ok(Parsed::Hello(hello)) = parse(&bytes) else {
-        panic!("{:?}", parse(&bytes))
-    };
+    let Ok(Parsed::Hello(hello)) = parse(&bytes) else { panic!("{:?}", parse(&bytes)) };
     assert_eq!(hello.server_name.as_deref(), Some("www.example.com"));
     assert_eq!(hello.alpn[0].as_slice(), b"h2");
     assert_eq!(hello.supported_versions.as_slice(), [0x0304]);
@@ -306,8 +263,6 @@ fn a_real_client() {
 #[test]
 fn grease_values() {
     let all: Vec<u16> = (0..=u16::MAX).filter(|value| is_grease(*value)).collect();
-    let expected: Vec<u16> = (0..16)
-        .map(|n| (n << 12) | 0x0a00 | (n << 4) | 0x0a)
-        .collect();
+    let expected: Vec<u16> = (0..16).map(|n| (n << 12) | 0x0a00 | (n << 4) | 0x0a).collect();
     assert_eq!(all, expected);
 }

@@ -28,20 +28,11 @@ async fn verified_by_name_and_authority() {
     let stranger = TestCa::new();
     let now = std::time::SystemTime::now();
     let good = ca.issue("good", &["origin.example", "127.0.0.1"], Kind::Ecdsa);
-    let old = ca.issue_valid(
-        "old",
-        &["origin.example"],
-        Kind::Ecdsa,
-        (now - 9 * DAY, now - 3 * DAY),
-    );
+    let old = ca.issue_valid("old", &["origin.example"], Kind::Ecdsa, (now - 9 * DAY, now - 3 * DAY));
     let check = async |files: &CertificateFiles, trust: OriginTrust, name: &str, expected| {
         let origin = OriginTls::new(&trust, OriginAlpn::H2OrH1, name).unwrap();
         let result = connect_to(files, &origin).await;
-        assert_eq!(
-            result.as_ref().map_err(OriginTlsError::proxy_status),
-            expected,
-            "{result:?}"
-        );
+        assert_eq!(result.as_ref().map_err(OriginTlsError::proxy_status), expected, "{result:?}");
     };
     let refused = Err("tls_certificate_error");
     check(&good, trust(&ca), "origin.example", Ok(&Alpn::H2)).await;
@@ -50,24 +41,14 @@ async fn verified_by_name_and_authority() {
     check(&good, trust(&ca), "127.0.0.2", refused).await;
     check(&good, trust(&stranger), "origin.example", refused).await;
     check(&old, trust(&ca), "origin.example", refused).await;
-    check(
-        &old,
-        OriginTrust::DangerouslyUnverified,
-        "other.example",
-        Ok(&Alpn::H2),
-    )
-    .await;
+    check(&old, OriginTrust::DangerouslyUnverified, "other.example", Ok(&Alpn::H2)).await;
 }
 
 #[tokio::test]
 async fn application_protocols() {
     let ca = TestCa::new();
     let files = ca.issue("good", &["origin.example"], Kind::Rsa);
-    for (alpn, expected) in [
-        (OriginAlpn::H1, Alpn::H1),
-        (OriginAlpn::H2, Alpn::H2),
-        (OriginAlpn::H2OrH1, Alpn::H2),
-    ] {
+    for (alpn, expected) in [(OriginAlpn::H1, Alpn::H1), (OriginAlpn::H2, Alpn::H2), (OriginAlpn::H2OrH1, Alpn::H2)] {
         let origin = OriginTls::new(&trust(&ca), alpn, "other.example").unwrap();
         let origin = origin.with_server_name("origin.example").unwrap();
         assert_eq!(connect_to(&files, &origin).await, Ok(expected));
@@ -84,11 +65,9 @@ async fn raw_server(
     let chain = read_certificates(&files.certificate_file).unwrap();
     let key = PrivateKeyDer::from_pem_file(&files.private_key_file).unwrap();
     let provider = crate::tls::provider();
-    let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .unwrap();
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(ca.roots()), provider.clone());
+    let builder =
+        rustls::ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(ca.roots()), provider.clone());
     let mut config = if demand_certificate {
         builder.with_client_cert_verifier(verifier.build().unwrap())
     } else {
@@ -111,20 +90,9 @@ async fn raw_server(
 async fn alerts_have_their_registered_names() {
     let ca = TestCa::new();
     let origin = OriginTls::new(&trust(&ca), OriginAlpn::H2, "origin.example").unwrap();
-    let (io, _server) = raw_server(
-        &ca,
-        |c| c.alpn_protocols = vec![b"http/1.1".to_vec()],
-        false,
-    )
-    .await;
+    let (io, _server) = raw_server(&ca, |c| c.alpn_protocols = vec![b"http/1.1".to_vec()], false).await;
     let error = connect(io, &origin).await.map(|_| ()).unwrap_err();
-    assert_eq!(
-        error,
-        OriginTlsError::AlertReceived {
-            id: 120,
-            name: "no_application_protocol"
-        }
-    );
+    assert_eq!(error, OriginTlsError::AlertReceived { id: 120, name: "no_application_protocol" });
     assert_eq!(error.proxy_status(), "tls_alert_received");
 
     // In TLS 1.3 the demand for a client certificate is only told after the handshake.
@@ -134,13 +102,7 @@ async fn alerts_have_their_registered_names() {
     assert_eq!(alpn, Alpn::None);
     let error = stream.read_u8().await.unwrap_err();
     let classified = OriginTlsError::from_stream_error(&error).unwrap();
-    assert_eq!(
-        classified,
-        OriginTlsError::AlertReceived {
-            id: 116,
-            name: "certificate_required"
-        }
-    );
+    assert_eq!(classified, OriginTlsError::AlertReceived { id: 116, name: "certificate_required" });
 }
 
 #[tokio::test]
@@ -176,10 +138,7 @@ fn configuration_errors() {
     let ca = TestCa::new();
     for name in ["", "a b", "origin.example:443", "[::1]", "-"] {
         let error = OriginTls::new(&trust(&ca), OriginAlpn::H1, name).unwrap_err();
-        assert!(
-            matches!(error, OriginTlsConfigError::ServerName { .. }),
-            "{name:?}: {error}"
-        );
+        assert!(matches!(error, OriginTlsConfigError::ServerName { .. }), "{name:?}: {error}");
     }
     let check = |file: &Path, part: &str| {
         let message = TrustRoots::file(file).unwrap_err().to_string();
@@ -189,8 +148,5 @@ fn configuration_errors() {
     check(Path::new("/nonexistent/ca.pem"), "cannot be read");
     check(&ca.directory.write("empty.pem", ""), "no certificate");
     let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-    check(
-        &ca.directory.write("garbage.pem", garbage),
-        "unusable root certificate",
-    );
+    check(&ca.directory.write("garbage.pem", garbage), "unusable root certificate");
 }

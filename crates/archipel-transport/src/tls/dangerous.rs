@@ -50,8 +50,6 @@ impl ServerCertVerifier for NoVerification {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        super::provider()
-            .signature_verification_algorithms
-            .supported_schemes()
+        super::provider().signature_verification_algorithms.supported_schemes()
     }
 }

@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -105,9 +105,7 @@ pub struct DevelopmentCa {
 
 impl std::fmt::Debug for DevelopmentCa {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DevelopmentCa")
-            .field("certificate_path", &self.certificate_path)
-            .finish_non_exhaustive()
+        f.debug_struct("DevelopmentCa").field("certificate_path", &self.certificate_path).finish_non_exhaustive()
     }
 }
 
@@ -161,28 +159,17 @@ impl DevelopmentCa {
         let (_, parsed) = x509_parser::parse_x509_certificate(&certificate)
             .map_err(|_| damaged(&certificate_path, "is not an X.509 certificate"))?;
         if !parsed.is_ca() {
-            return Err(damaged(
-                &certificate_path,
-                "is not the certificate of an authority",
-            ));
+            return Err(damaged(&certificate_path, "is not the certificate of an authority"));
         }
         if parsed.public_key().raw != key.subject_public_key_info() {
-            return Err(damaged(
-                &key_path,
-                "is not the key of the certificate beside it",
-            ));
+            return Err(damaged(&key_path, "is not the key of the certificate beside it"));
         }
         let not_after = parsed.validity().not_after.timestamp();
         if not_after <= unix_seconds(now) {
             return Err(damaged(&certificate_path, "has expired"));
         }
         let not_after = Duration::from_secs(u64::try_from(not_after).unwrap_or(0));
-        Self::assemble(
-            certificate_path,
-            certificate,
-            SystemTime::UNIX_EPOCH + not_after,
-            key,
-        )
+        Self::assemble(certificate_path, certificate, SystemTime::UNIX_EPOCH + not_after, key)
     }
 
     fn assemble(
@@ -198,15 +185,7 @@ impl DevelopmentCa {
             .key_provider
             .load_private_key(der)
             .map_err(|error| DevelopmentCaError::Issue(error.to_string()))?;
-        Ok(Self {
-            certificate_path,
-            certificate,
-            not_after,
-            issuer,
-            leaf_key,
-            leaf_signer,
-            leaves: Mutex::default(),
-        })
+        Ok(Self { certificate_path, certificate, not_after, issuer, leaf_key, leaf_signer, leaves: Mutex::default() })
     }
 
     /// A certificate for a host name, from memory or made now (about a tenth of a millisecond).
@@ -214,14 +193,8 @@ impl DevelopmentCa {
     ///
     /// # Errors
     /// Not a host name, or the cryptography library fails.
-    pub fn leaf(
-        &self,
-        name: &str,
-        now: SystemTime,
-    ) -> Result<Arc<CertifiedKey>, DevelopmentCaError> {
-        let name = host_name(name).ok_or_else(|| DevelopmentCaError::Name {
-            name: name.to_owned(),
-        })?;
+    pub fn leaf(&self, name: &str, now: SystemTime) -> Result<Arc<CertifiedKey>, DevelopmentCaError> {
+        let name = host_name(name).ok_or_else(|| DevelopmentCaError::Name { name: name.to_owned() })?;
         // A panic while holding the lock leaves a usable map: at worst a name twice in the order.
         let mut leaves = self.leaves.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((renew_at, leaf)) = leaves.by_name.get(&name)
@@ -231,11 +204,7 @@ impl DevelopmentCa {
         }
         let leaf = Arc::new(self.issue(&name, now)?);
         let renew_at = now + LEAF_RENEWAL;
-        if leaves
-            .by_name
-            .insert(name.clone(), (renew_at, leaf.clone()))
-            .is_none()
-        {
+        if leaves.by_name.insert(name.clone(), (renew_at, leaf.clone())).is_none() {
             leaves.order.push_back(name);
         }
         if leaves.by_name.len() > LEAF_CERTIFICATES_MAX
@@ -249,17 +218,11 @@ impl DevelopmentCa {
     fn issue(&self, name: &str, now: SystemTime) -> Result<CertifiedKey, DevelopmentCaError> {
         let mut params = CertificateParams::new(vec![name.to_owned()])?;
         if name == "localhost" {
-            params
-                .subject_alt_names
-                .push(SanType::IpAddress(Ipv4Addr::LOCALHOST.into()));
-            params
-                .subject_alt_names
-                .push(SanType::IpAddress(Ipv6Addr::LOCALHOST.into()));
+            params.subject_alt_names.push(SanType::IpAddress(Ipv4Addr::LOCALHOST.into()));
+            params.subject_alt_names.push(SanType::IpAddress(Ipv6Addr::LOCALHOST.into()));
         }
         params.distinguished_name = DistinguishedName::new();
-        params
-            .distinguished_name
-            .push(DnType::OrganizationName, "Archipel development");
+        params.distinguished_name.push(DnType::OrganizationName, "Archipel development");
         params.not_before = (now - DAY).into();
         params.not_after = (now + LEAF_LIFETIME).min(self.not_after).into();
         params.serial_number = Some(random_serial()?);
@@ -282,14 +245,9 @@ fn is_absent(directory: &Path) -> bool {
 
 fn read_ca_file(path: &Path) -> Result<Vec<u8>, DevelopmentCaError> {
     match read_file(path) {
-        Err(TlsConfigError::Unreadable { error, .. })
-            if error.kind() == io::ErrorKind::NotFound =>
-        {
+        Err(TlsConfigError::Unreadable { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
             let problem = "is missing".to_owned();
-            Err(DevelopmentCaError::Damaged {
-                path: path.to_owned(),
-                problem,
-            })
+            Err(DevelopmentCaError::Damaged { path: path.to_owned(), problem })
         }
         other => Ok(other?),
     }
@@ -323,20 +281,14 @@ fn create(state_dir: &Path, directory: &Path, now: SystemTime) -> Result<(), Dev
     written.map_err(|error| {
         // The error that is reported is the first one.
         let _ = fs::remove_dir_all(&temporary);
-        DevelopmentCaError::Write {
-            path: directory.to_owned(),
-            error,
-        }
+        DevelopmentCaError::Write { path: directory.to_owned(), error }
     })
 }
 
 fn write_files(state_dir: &Path, directory: &Path, certificate: &str, key: &str) -> io::Result<()> {
     fs::create_dir_all(state_dir)?;
     DirBuilder::new().mode(0o700).create(directory)?;
-    for (name, mode, text) in [
-        (KEY_FILE, 0o600, key),
-        (CERTIFICATE_FILE, 0o644, certificate),
-    ] {
+    for (name, mode, text) in [(KEY_FILE, 0o600, key), (CERTIFICATE_FILE, 0o644, certificate)] {
         let mut options = OpenOptions::new();
         let path = directory.join(name);
         let mut file = options.write(true).create_new(true).mode(mode).open(path)?;
@@ -351,20 +303,10 @@ fn make_ca(now: SystemTime) -> Result<(String, String), DevelopmentCaError> {
     let mut params = CertificateParams::default();
     let serial = random_serial()?;
     // Machines have different CAs; a list of authorities should tell them apart.
-    let number: String = serial
-        .to_bytes()
-        .iter()
-        .take(4)
-        .map(|b| format!("{b:02x}"))
-        .collect();
+    let number: String = serial.to_bytes().iter().take(4).map(|b| format!("{b:02x}")).collect();
     params.distinguished_name = DistinguishedName::new();
-    params
-        .distinguished_name
-        .push(DnType::OrganizationName, "Archipel development");
-    params.distinguished_name.push(
-        DnType::CommonName,
-        format!("Archipel development CA {number}"),
-    );
+    params.distinguished_name.push(DnType::OrganizationName, "Archipel development");
+    params.distinguished_name.push(DnType::CommonName, format!("Archipel development CA {number}"));
     params.serial_number = Some(serial);
     params.not_before = (now - DAY).into();
     params.not_after = (now + CA_LIFETIME).into();

@@ -34,19 +34,10 @@ fn made_once_and_kept() {
 fn two_at_once_agree() {
     let directory = Directory::new();
     let certificates: Vec<_> = std::thread::scope(|scope| {
-        let handles: Vec<_> = (0..8)
-            .map(|_| scope.spawn(|| open(&directory).unwrap()))
-            .collect();
-        handles
-            .into_iter()
-            .map(|handle| handle.join().unwrap().certificate)
-            .collect()
+        let handles: Vec<_> = (0..8).map(|_| scope.spawn(|| open(&directory).unwrap())).collect();
+        handles.into_iter().map(|handle| handle.join().unwrap().certificate).collect()
     });
-    assert!(
-        certificates
-            .iter()
-            .all(|certificate| *certificate == certificates[0])
-    );
+    assert!(certificates.iter().all(|certificate| *certificate == certificates[0]));
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
 }
 
@@ -69,30 +60,12 @@ fn damaged_files_are_never_replaced() {
     open(&other).unwrap();
     let other = other.path().join("ca");
     let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-    check(
-        &|ca| fs::write(ca.join("ca.pem"), "").unwrap(),
-        &["ca.pem", "not a certificate", "delete the directory"],
-    );
-    check(
-        &|ca| fs::write(ca.join("ca.pem"), garbage).unwrap(),
-        &["ca.pem", "not an X.509"],
-    );
-    check(
-        &|ca| fs::write(ca.join("ca.key"), "x").unwrap(),
-        &["ca.key", "not a private key"],
-    );
-    check(
-        &|ca| fs::remove_file(ca.join("ca.key")).unwrap(),
-        &["ca.key", "is missing"],
-    );
-    check(
-        &|ca| fs::remove_file(ca.join("ca.pem")).unwrap(),
-        &["ca.pem", "is missing"],
-    );
-    check(
-        &|ca| set_mode(&ca.join("ca.key"), 0o640),
-        &["ca.key", "chmod 600"],
-    );
+    check(&|ca| fs::write(ca.join("ca.pem"), "").unwrap(), &["ca.pem", "not a certificate", "delete the directory"]);
+    check(&|ca| fs::write(ca.join("ca.pem"), garbage).unwrap(), &["ca.pem", "not an X.509"]);
+    check(&|ca| fs::write(ca.join("ca.key"), "x").unwrap(), &["ca.key", "not a private key"]);
+    check(&|ca| fs::remove_file(ca.join("ca.key")).unwrap(), &["ca.key", "is missing"]);
+    check(&|ca| fs::remove_file(ca.join("ca.pem")).unwrap(), &["ca.pem", "is missing"]);
+    check(&|ca| set_mode(&ca.join("ca.key"), 0o640), &["ca.key", "chmod 600"]);
     check(
         &|ca| fs::write(ca.join("ca.key"), fs::read(other.join("ca.key")).unwrap()).unwrap(),
         &["ca.key", "not the key of the certificate"],
@@ -110,9 +83,7 @@ fn expiry() {
     let now = SystemTime::now();
     let ca = DevelopmentCa::open(directory.path(), now).unwrap();
     let later = now + CA_LIFETIME + DAY;
-    let message = DevelopmentCa::open(directory.path(), later)
-        .unwrap_err()
-        .to_string();
+    let message = DevelopmentCa::open(directory.path(), later).unwrap_err().to_string();
     assert!(message.contains("has expired"), "{message}");
     // A leaf never outlives the authority.
     let leaf = ca.leaf("localhost", now + CA_LIFETIME - DAY).unwrap();
@@ -132,31 +103,16 @@ fn leaves() {
         let (_, parsed) = x509_parser::parse_x509_certificate(&leaf.cert[0]).unwrap();
         let days = (parsed.validity().not_after.timestamp() - unix_seconds(now)) / 86_400;
         assert!((89..=90).contains(&days), "{days}");
-        parsed
-            .subject_alternative_name()
-            .unwrap()
-            .unwrap()
-            .value
-            .general_names
-            .len()
+        parsed.subject_alternative_name().unwrap().unwrap().value.general_names.len()
     };
     assert_eq!(names("localhost"), 3);
     assert_eq!(names("www.example.test"), 1);
     let leaf = |name: &str, at| ca.leaf(name, at).unwrap();
     assert!(Arc::ptr_eq(&leaf("a.test", now), &leaf("A.Test", now)));
-    assert!(Arc::ptr_eq(
-        &leaf("a.test", now),
-        &leaf("a.test", now + 59 * DAY)
-    ));
-    assert!(!Arc::ptr_eq(
-        &leaf("a.test", now),
-        &leaf("a.test", now + 60 * DAY)
-    ));
+    assert!(Arc::ptr_eq(&leaf("a.test", now), &leaf("a.test", now + 59 * DAY)));
+    assert!(!Arc::ptr_eq(&leaf("a.test", now), &leaf("a.test", now + 60 * DAY)));
     for bad in ["", "*", "*.example", "a b", "127.0.0.1", "../x", "a\0"] {
-        assert!(
-            matches!(ca.leaf(bad, now), Err(DevelopmentCaError::Name { .. })),
-            "{bad:?}"
-        );
+        assert!(matches!(ca.leaf(bad, now), Err(DevelopmentCaError::Name { .. })), "{bad:?}");
     }
 }
 
@@ -174,8 +130,5 @@ fn memory_is_bounded() {
         assert_eq!(leaves.by_name.len(), LEAF_CERTIFICATES_MAX);
         assert_eq!(leaves.order.len(), LEAF_CERTIFICATES_MAX);
     }
-    assert!(
-        !Arc::ptr_eq(&first, &ca.leaf("n0.test", now).unwrap()),
-        "the oldest gave way"
-    );
+    assert!(!Arc::ptr_eq(&first, &ca.leaf("n0.test", now).unwrap()), "the oldest gave way");
 }

@@ -59,23 +59,9 @@ pub fn ja4(hello: &Hello, transport: Ja4Transport) -> Ja4 {
             place.copy_from_slice(text);
         }
     };
-    put(
-        0,
-        if transport == Ja4Transport::Tcp {
-            b"t"
-        } else {
-            b"q"
-        },
-    );
+    put(0, if transport == Ja4Transport::Tcp { b"t" } else { b"q" });
     put(1, version(hello));
-    put(
-        3,
-        if extensions.contains(&EXTENSION_SERVER_NAME) {
-            b"d"
-        } else {
-            b"i"
-        },
-    );
+    put(3, if extensions.contains(&EXTENSION_SERVER_NAME) { b"d" } else { b"i" });
     put(4, &two_digits(ciphers.len()));
     put(6, &two_digits(extensions.len()));
     put(8, &alpn(hello));
@@ -132,11 +118,7 @@ fn alpn(hello: &Hello) -> [u8; 2] {
 }
 
 const fn hex_digit(nibble: u8) -> u8 {
-    if nibble < 10 {
-        b'0' + nibble
-    } else {
-        b'a' + nibble - 10
-    }
+    if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }
 }
 
 /// The first twelve hexadecimal digits of SHA-256 over `a,b,c` or `a,b,c_d,e`; zeros where the
@@ -168,12 +150,10 @@ fn hash(first: &[u16], second: &[u16]) -> [u8; 12] {
 /// implementation is needed in the tree.
 fn sha256() -> &'static dyn Hash {
     static SHA256: LazyLock<&'static dyn Hash> =
-        LazyLock::new(
-            || match rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256 {
-                SupportedCipherSuite::Tls13(suite) => suite.common.hash_provider,
-                SupportedCipherSuite::Tls12(suite) => suite.common.hash_provider,
-            },
-        );
+        LazyLock::new(|| match rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256 {
+            SupportedCipherSuite::Tls13(suite) => suite.common.hash_provider,
+            SupportedCipherSuite::Tls12(suite) => suite.common.hash_provider,
+        });
     *SHA256
 }
 
@@ -186,9 +166,7 @@ mod tests {
     fn hello(ciphers: &str, extensions: &str, algorithms: &str, alpn: &[&[u8]]) -> Hello {
         let list = |text: &str| -> Vec<u16> {
             let words = text.split(',').filter(|word| !word.is_empty());
-            words
-                .map(|word| u16::from_str_radix(word, 16).unwrap())
-                .collect()
+            words.map(|word| u16::from_str_radix(word, 16).unwrap()).collect()
         };
         Hello {
             legacy_version: 0x0303,
@@ -205,8 +183,7 @@ mod tests {
         assert_eq!(ja4(hello, Ja4Transport::Tcp).to_string(), expected);
     }
 
-    const CHROME_CIPHERS: &str =
-        "1301,1302,1303,c02b,c02f,c02c,c030,cca9,cca8,c013,c014,009c,009d,002f,0035";
+    const CHROME_CIPHERS: &str = "1301,1302,1303,c02b,c02f,c02c,c030,cca9,cca8,c013,c014,009c,009d,002f,0035";
 
     #[test]
     fn published_example() {
@@ -219,10 +196,7 @@ mod tests {
         );
         chrome.supported_versions = SmallVec::from_slice(&[0x0304, 0x0303]);
         check(&chrome, "t13d1516h2_8daaf6152771_e5627efa2ab1");
-        assert_eq!(
-            ja4(&chrome, Ja4Transport::Quic).as_str(),
-            "q13d1516h2_8daaf6152771_e5627efa2ab1"
-        );
+        assert_eq!(ja4(&chrome, Ja4Transport::Quic).as_str(), "q13d1516h2_8daaf6152771_e5627efa2ab1");
         // GREASE anywhere and another order change nothing.
         chrome.cipher_suites.insert(0, 0x3a3a);
         chrome.cipher_suites.reverse();
@@ -235,10 +209,7 @@ mod tests {
         check(&chrome, "t13d1516h2_8daaf6152771_e5627efa2ab1");
         // But the order of signature algorithms counts.
         chrome.signature_algorithms.swap(0, 1);
-        assert_ne!(
-            ja4(&chrome, Ja4Transport::Tcp).as_str(),
-            "t13d1516h2_8daaf6152771_e5627efa2ab1"
-        );
+        assert_ne!(ja4(&chrome, Ja4Transport::Tcp).as_str(), "t13d1516h2_8daaf6152771_e5627efa2ab1");
     }
 
     #[test]
@@ -259,20 +230,11 @@ mod tests {
 
     #[test]
     fn empty_lists() {
-        check(
-            &hello("", "", "", &[]),
-            "t12i000000_000000000000_000000000000",
-        );
+        check(&hello("", "", "", &[]), "t12i000000_000000000000_000000000000");
         // Without signature algorithms the hash has no underscore; server_name and ALPN count but
         // are not hashed.
-        check(
-            &hello("0a0a,0035", "0000", "", &[]),
-            "t12d010100_692296a295db_000000000000",
-        );
-        check(
-            &hello("", "0000,0010", "0403", &[b"h2"]),
-            "t12d0002h2_000000000000_000000000000",
-        );
+        check(&hello("0a0a,0035", "0000", "", &[]), "t12d010100_692296a295db_000000000000");
+        check(&hello("", "0000,0010", "0403", &[b"h2"]), "t12d0002h2_000000000000_000000000000");
     }
 
     #[test]
@@ -291,16 +253,9 @@ mod tests {
             (b"-h", "28"),
         ];
         for (alpn, expected) in alpn_table {
-            assert_eq!(
-                part(&hello("", "", "", &[alpn])),
-                format!("t12i0000{expected}")
-            );
+            assert_eq!(part(&hello("", "", "", &[alpn])), format!("t12i0000{expected}"));
         }
-        let many = Hello {
-            cipher_suites: (0..120).collect(),
-            extensions: (100..250).collect(),
-            ..Hello::default()
-        };
+        let many = Hello { cipher_suites: (0..120).collect(), extensions: (100..250).collect(), ..Hello::default() };
         assert_eq!(part(&many), "t00i999900");
         for (version, expected) in [
             (0x0304, "13"),
@@ -314,10 +269,7 @@ mod tests {
             (0xfefc, "d3"),
             (0x1234, "00"),
         ] {
-            let hello = Hello {
-                legacy_version: version,
-                ..Hello::default()
-            };
+            let hello = Hello { legacy_version: version, ..Hello::default() };
             assert_eq!(part(&hello), format!("t{expected}i000000"));
         }
     }

@@ -18,13 +18,9 @@ pub fn host_name(name: &str) -> Option<String> {
         (1..=63).contains(&label.len())
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
-    let valid = name.len() <= HOST_NAME_BYTES_MAX
-        && name.split('.').all(label)
-        && name.parse::<Ipv4Addr>().is_err();
+    let valid = name.len() <= HOST_NAME_BYTES_MAX && name.split('.').all(label) && name.parse::<Ipv4Addr>().is_err();
     valid.then(|| name.to_ascii_lowercase())
 }
 
@@ -39,10 +35,7 @@ pub(crate) struct NameTable<V> {
 
 impl<V: Default> NameTable<V> {
     pub(crate) fn new() -> Self {
-        Self {
-            exact: HashMap::new(),
-            wildcard: HashMap::new(),
-        }
+        Self { exact: HashMap::new(), wildcard: HashMap::new() }
     }
 
     /// The slot for a name or `*.` pattern, or `None` where it is not a valid one.
@@ -106,11 +99,7 @@ mod tests {
     #[test]
     fn table() {
         let mut table = NameTable::<u8>::new();
-        for (pattern, value) in [
-            ("example.com", 1),
-            ("*.example.com", 2),
-            ("a.example.com", 3),
-        ] {
+        for (pattern, value) in [("example.com", 1), ("*.example.com", 2), ("a.example.com", 3)] {
             *table.slot(pattern).unwrap() = value;
         }
         assert!(table.slot("*").is_none() && table.slot("a.*.com").is_none());

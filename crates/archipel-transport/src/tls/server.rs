@@ -20,9 +20,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
 use super::Alpn;
-use super::certificates::{
-    CertificateSource, CertificateTable, CertificateWarning, TlsConfigError, TlsConfigErrors,
-};
+use super::certificates::{CertificateSource, CertificateTable, CertificateWarning, TlsConfigError, TlsConfigErrors};
 use super::client_hello::{self, CLIENT_HELLO_BYTES_MAX, ClientHelloError, Hello};
 use super::ja4::{Ja4, Ja4Transport, ja4};
 use super::replay::Replay;
@@ -58,12 +56,7 @@ pub struct TlsServerSettings {
 
 impl Default for TlsServerSettings {
     fn default() -> Self {
-        Self {
-            version_min: TlsVersion::Tls12,
-            h2: true,
-            tls_sessions_max: 4096,
-            fingerprint: true,
-        }
+        Self { version_min: TlsVersion::Tls12, h2: true, tls_sessions_max: 4096, fingerprint: true }
     }
 }
 
@@ -126,9 +119,7 @@ impl TlsAcceptError {
         match self {
             Self::Timeout => "tls_handshake_timeout",
             Self::Closed => "tls_closed",
-            Self::ClientHello(ClientHelloError::NotTls {
-                looks_like_http: true,
-            }) => "tls_plain_http",
+            Self::ClientHello(ClientHelloError::NotTls { looks_like_http: true }) => "tls_plain_http",
             Self::ClientHello(ClientHelloError::NotTls { .. }) => "tls_not_tls",
             Self::ClientHello(ClientHelloError::TooLarge) => "tls_client_hello_too_large",
             Self::ClientHello(ClientHelloError::Malformed(_)) => "tls_client_hello_malformed",
@@ -141,19 +132,11 @@ impl TlsAcceptError {
     /// Whether the client sent a plain HTTP request to the TLS port.
     #[must_use]
     pub fn looks_like_http(&self) -> bool {
-        matches!(
-            self,
-            Self::ClientHello(ClientHelloError::NotTls {
-                looks_like_http: true
-            })
-        )
+        matches!(self, Self::ClientHello(ClientHelloError::NotTls { looks_like_http: true }))
     }
 
     fn from_io(error: io::Error) -> Self {
-        match error
-            .get_ref()
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-        {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             Some(rustls::Error::AlertReceived(alert)) => Self::AlertReceived(alert_name(*alert)),
             Some(tls) => Self::Handshake(tls.clone()),
             None if error.kind() == io::ErrorKind::UnexpectedEof => Self::Closed,
@@ -205,20 +188,11 @@ impl TlsAcceptor {
         now: SystemTime,
     ) -> Result<(Self, Vec<CertificateWarning>), TlsConfigErrors> {
         let (table, warnings) = CertificateTable::load(source, now)?;
-        let certificates = Arc::new(Certificates {
-            table: ArcSwap::from_pointee(table),
-        });
+        let certificates = Arc::new(Certificates { table: ArcSwap::from_pointee(table) });
         let config = server_config(settings, certificates.clone())
             .map_err(|error| TlsConfigError::Library(error.to_string()))?;
         let inner = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-        Ok((
-            Self {
-                inner,
-                certificates,
-                fingerprint: settings.fingerprint,
-            },
-            warnings,
-        ))
+        Ok((Self { inner, certificates, fingerprint: settings.fingerprint }, warnings))
     }
 
     /// Reads the certificates again and, only if all of them are good, uses them for connections
@@ -265,10 +239,7 @@ impl TlsAcceptor {
             Ok(read) => read,
             Err(error) => {
                 refuse_hello(&mut io, &error, deadline).await;
-                return Err(AcceptFailure {
-                    error,
-                    io: Some(io),
-                });
+                return Err(AcceptFailure { error, io: Some(io) });
             }
         };
         let fingerprint = self.fingerprint.then(|| ja4(&hello, Ja4Transport::Tcp));
@@ -295,11 +266,7 @@ async fn read_hello<T: AsyncRead + Unpin>(
         // parse() has refused before the buffer is full, so there is always room to read into.
         let room = CLIENT_HELLO_BYTES_MAX.saturating_sub(buffer.len()).max(1);
         buffer.reserve(room.min(HELLO_BUFFER_BYTES));
-        let count = (&mut *io)
-            .take(room as u64)
-            .read_buf(&mut buffer)
-            .await
-            .map_err(TlsAcceptError::Io)?;
+        let count = (&mut *io).take(room as u64).read_buf(&mut buffer).await.map_err(TlsAcceptError::Io)?;
         if count == 0 {
             return Err(TlsAcceptError::Closed);
         }
@@ -310,12 +277,8 @@ async fn read_hello<T: AsyncRead + Unpin>(
 /// who do not speak TLS get nothing here.
 async fn refuse_hello<T: AsyncWrite + Unpin>(io: &mut T, error: &TlsAcceptError, until: Instant) {
     let alert = match error {
-        TlsAcceptError::ClientHello(ClientHelloError::Malformed(_)) => {
-            AlertDescription::DecodeError
-        }
-        TlsAcceptError::ClientHello(ClientHelloError::TooLarge) => {
-            AlertDescription::IllegalParameter
-        }
+        TlsAcceptError::ClientHello(ClientHelloError::Malformed(_)) => AlertDescription::DecodeError,
+        TlsAcceptError::ClientHello(ClientHelloError::TooLarge) => AlertDescription::IllegalParameter,
         _ => return,
     };
     let record = [21, 3, 3, 0, 2, 2, u8::from(alert)];
@@ -329,12 +292,8 @@ fn facts(connection: &ServerConnection, ja4: Option<Ja4>) -> TlsFacts {
         Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
         _ => "unknown",
     };
-    let cipher = connection
-        .negotiated_cipher_suite()
-        .and_then(|suite| suite.suite().as_str());
-    let group = connection
-        .negotiated_key_exchange_group()
-        .and_then(|group| group.name().as_str());
+    let cipher = connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+    let group = connection.negotiated_key_exchange_group().and_then(|group| group.name().as_str());
     TlsFacts {
         version,
         cipher: cipher.unwrap_or("unknown"),
@@ -359,10 +318,7 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-fn server_config(
-    settings: TlsServerSettings,
-    certificates: Arc<Certificates>,
-) -> Result<ServerConfig, rustls::Error> {
+fn server_config(settings: TlsServerSettings, certificates: Arc<Certificates>) -> Result<ServerConfig, rustls::Error> {
     let versions: &[&'static rustls::SupportedProtocolVersion] = match settings.version_min {
         TlsVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
         TlsVersion::Tls13 => &[&rustls::version::TLS13],

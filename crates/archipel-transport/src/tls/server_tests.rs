@@ -10,10 +10,7 @@ use crate::tls::development_ca::DevelopmentCa;
 use crate::tls::test_support::{Connected, Kind, TestCa, acceptor, far, handshake, source};
 
 fn with_alpn(mut config: ClientConfig, protocols: &[&str]) -> Arc<ClientConfig> {
-    config.alpn_protocols = protocols
-        .iter()
-        .map(|name| name.as_bytes().to_vec())
-        .collect();
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     Arc::new(config)
 }
 
@@ -32,10 +29,7 @@ async fn facts_of_a_modern_client() {
     assert!(!facts.resumed);
     assert_eq!(facts.key_exchange_group, "X25519MLKEM768");
     let ja4 = facts.ja4.unwrap().to_string();
-    assert!(
-        ja4.starts_with("t13d") && ja4[8..].starts_with("h2_"),
-        "{ja4}"
-    );
+    assert!(ja4.starts_with("t13d") && ja4[8..].starts_with("h2_"), "{ja4}");
 }
 
 #[tokio::test]
@@ -45,35 +39,17 @@ async fn versions_and_application_protocols() {
     let check = async |client: Arc<ClientConfig>, version: &str, alpn: Alpn| {
         let mut connected = handshake(&acceptor, &client, "a.example").await.unwrap();
         connected.exchange().await;
-        assert_eq!(
-            (connected.facts.version, connected.facts.alpn),
-            (version, alpn)
-        );
+        assert_eq!((connected.facts.version, connected.facts.alpn), (version, alpn));
     };
-    check(
-        with_alpn(ca.client(&[&TLS12]), &["http/1.1", "h2"]),
-        "TLSv1.2",
-        Alpn::H2,
-    )
-    .await;
-    check(
-        with_alpn(ca.client(&[&TLS12]), &["http/1.1"]),
-        "TLSv1.2",
-        Alpn::H1,
-    )
-    .await;
+    check(with_alpn(ca.client(&[&TLS12]), &["http/1.1", "h2"]), "TLSv1.2", Alpn::H2).await;
+    check(with_alpn(ca.client(&[&TLS12]), &["http/1.1"]), "TLSv1.2", Alpn::H1).await;
     check(with_alpn(ca.client13(), &["http/1.1"]), "TLSv1.3", Alpn::H1).await;
     check(with_alpn(ca.client13(), &[]), "TLSv1.3", Alpn::None).await;
     // RFC 7301 section 3.2: nothing in common is an error, not a guess.
     let error = handshake(&acceptor, &with_alpn(ca.client13(), &["ftp"]), "a.example").await;
-    let (Some(error), Some(client)) = error.err().unwrap() else {
-        panic!()
-    };
+    let (Some(error), Some(client)) = error.err().unwrap() else { panic!() };
     assert_eq!(error.reason(), "tls_handshake_failed");
-    assert!(
-        client.to_string().contains("NoApplicationProtocol"),
-        "{client}"
-    );
+    assert!(client.to_string().contains("NoApplicationProtocol"), "{client}");
 }
 
 #[tokio::test]
@@ -89,10 +65,7 @@ async fn settings() {
     let (acceptor, _) = TlsAcceptor::new(&source, settings, SystemTime::now()).unwrap();
     let client = with_alpn(ca.client13(), &["h2", "http/1.1"]);
     let connected = handshake(&acceptor, &client, "a.example").await.unwrap();
-    assert_eq!(
-        (connected.facts.alpn, connected.facts.ja4),
-        (Alpn::H1, None)
-    );
+    assert_eq!((connected.facts.alpn, connected.facts.ja4), (Alpn::H1, None));
     let old = with_alpn(ca.client(&[&TLS12]), &[]);
     let (error, _) = handshake(&acceptor, &old, "a.example").await.err().unwrap();
     assert_eq!(error.unwrap().reason(), "tls_handshake_failed");
@@ -108,19 +81,14 @@ async fn certificate_by_name() {
     ];
     let acceptor = acceptor(&source(&files.iter().collect::<Vec<_>>()));
     let client = Arc::new(ca.client13());
-    for (name, shown) in [
-        ("default.example", "default.example"),
-        ("a.example.com", "a.example.com"),
-        ("b.example.com", "*.example.com"),
-    ] {
+    for (name, shown) in
+        [("default.example", "default.example"), ("a.example.com", "a.example.com"), ("b.example.com", "*.example.com")]
+    {
         let connected = handshake(&acceptor, &client, name).await.unwrap();
         assert_eq!(connected.shown_names(), [shown]);
     }
     // The default is shown for any other name, and the client refuses it.
-    let (error, _) = handshake(&acceptor, &client, "other.example")
-        .await
-        .err()
-        .unwrap();
+    let (error, _) = handshake(&acceptor, &client, "other.example").await.err().unwrap();
     let error = error.unwrap();
     assert_eq!(error.reason(), "tls_alert_received");
     assert!(error.to_string().contains("certificate"), "{error}");
@@ -157,14 +125,9 @@ async fn hot_reload() {
     let shown = async || {
         // Without resumption, so that each handshake shows a certificate.
         let client = Arc::new(ca.client13());
-        handshake(&acceptor, &client, "a.example")
-            .await
-            .unwrap()
-            .shown_names()
+        handshake(&acceptor, &client, "a.example").await.unwrap().shown_names()
     };
-    let mut open: Connected = handshake(&acceptor, &Arc::new(ca.client13()), "a.example")
-        .await
-        .unwrap();
+    let mut open: Connected = handshake(&acceptor, &Arc::new(ca.client13()), "a.example").await.unwrap();
     assert_eq!(shown().await, ["a.example", "old.example"]);
 
     let mut bad = new.clone();
@@ -172,22 +135,11 @@ async fn hot_reload() {
     let now = SystemTime::now();
     for bad in [source(&[&new, &bad]), source(&[])] {
         acceptor.reload(&bad, now).unwrap_err();
-        assert_eq!(
-            shown().await,
-            ["a.example", "old.example"],
-            "the last good table stays"
-        );
+        assert_eq!(shown().await, ["a.example", "old.example"], "the last good table stays");
     }
-    assert_eq!(
-        acceptor.clone().reload(&source(&[&new]), now).unwrap(),
-        vec![]
-    );
+    assert_eq!(acceptor.clone().reload(&source(&[&new]), now).unwrap(), vec![]);
     assert_eq!(shown().await, ["a.example", "new.example"]);
-    assert!(
-        acceptor
-            .certificates()
-            .same_certificate("a.example", "new.example")
-    );
+    assert!(acceptor.certificates().same_certificate("a.example", "new.example"));
     open.exchange().await;
 }
 
@@ -199,10 +151,7 @@ async fn development_certificates() {
     let ca = TestCa::new();
     let mut source = source(&[&ca.issue("a", &["a.example"], Kind::Ecdsa)]);
     let names = vec!["shop.test".to_owned(), "*.shop.test".to_owned()];
-    source.development = Some(DevelopmentNames {
-        ca: authority.clone(),
-        names,
-    });
+    source.development = Some(DevelopmentNames { ca: authority.clone(), names });
     let mut roots = ca.roots();
     for root in crate::tls::certificates::read_certificates(authority.certificate_path()).unwrap() {
         roots.add(root).unwrap();
@@ -230,23 +179,14 @@ async fn development_certificates() {
     for name in ["a.example", "a.b.shop.test", "other.test"] {
         check(&without_file, name, false).await;
     }
-    source
-        .development
-        .as_mut()
-        .unwrap()
-        .names
-        .push("not a name".to_owned());
+    source.development.as_mut().unwrap().names.push("not a name".to_owned());
     let error = TlsAcceptor::new(&source, TlsServerSettings::default(), now).unwrap_err();
     assert!(error.to_string().contains("'not a name'"), "{error}");
 }
 
 /// Sends `bytes`, then the end of the stream, to an acceptor. Returns the error's reason and what
 /// the client reads.
-async fn send(
-    bytes: &[u8],
-    already_read: &[u8],
-    deadline: Instant,
-) -> (AcceptFailure<DuplexStream>, Vec<u8>) {
+async fn send(bytes: &[u8], already_read: &[u8], deadline: Instant) -> (AcceptFailure<DuplexStream>, Vec<u8>) {
     let ca = TestCa::new();
     let acceptor = acceptor(&source(&[&ca.issue("a", &["a.example"], Kind::Ecdsa)]));
     let (mut near, other) = duplex(64 * 1024);
@@ -254,10 +194,7 @@ async fn send(
     if !bytes.is_empty() {
         near.shutdown().await.unwrap();
     }
-    let mut failure = acceptor
-        .accept(other, already_read.into(), deadline)
-        .await
-        .unwrap_err();
+    let mut failure = acceptor.accept(other, already_read.into(), deadline).await.unwrap_err();
     if failure.error.looks_like_http() {
         let io = failure.io.as_mut().unwrap();
         io.write_all(PLAIN_HTTP_REPLY).await.unwrap();
@@ -272,54 +209,25 @@ async fn send(
 async fn refused_beginnings() {
     let check = async |bytes: &[u8], reason: &str, answer: &[u8]| {
         let (failure, read) = send(bytes, b"", far()).await;
-        assert_eq!(
-            (failure.error.reason(), read.as_slice()),
-            (reason, answer),
-            "{}",
-            failure.error
-        );
+        assert_eq!((failure.error.reason(), read.as_slice()), (reason, answer), "{}", failure.error);
         // The same when another layer had read the bytes already.
         let (failure, read) = send(b"", bytes, Instant::now()).await;
         if reason != "tls_closed" {
             assert_eq!((failure.error.reason(), read.as_slice()), (reason, answer));
         }
     };
-    check(
-        b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n",
-        "tls_plain_http",
-        PLAIN_HTTP_REPLY,
-    )
-    .await;
+    check(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n", "tls_plain_http", PLAIN_HTTP_REPLY).await;
     check(b"SSH-2.0-x\r\n", "tls_not_tls", b"").await;
     check(b"\x16\x03\x01\x02\x00\x01\x00", "tls_closed", b"").await;
     check(b"\x16\x03\x01", "tls_closed", b"").await;
-    check(
-        b"\x16\x03\x01\0\x04\x01\0\x40\0",
-        "tls_client_hello_too_large",
-        &[21, 3, 3, 0, 2, 2, 47],
-    )
-    .await;
-    check(
-        b"\x16\x03\x01\0\x04\x01\0\0\0",
-        "tls_client_hello_malformed",
-        &[21, 3, 3, 0, 2, 2, 50],
-    )
-    .await;
+    check(b"\x16\x03\x01\0\x04\x01\0\x40\0", "tls_client_hello_too_large", &[21, 3, 3, 0, 2, 2, 47]).await;
+    check(b"\x16\x03\x01\0\x04\x01\0\0\0", "tls_client_hello_malformed", &[21, 3, 3, 0, 2, 2, 50]).await;
     let mut endless = Vec::new();
     while endless.len() < 2 * CLIENT_HELLO_BYTES_MAX {
-        let start: &[u8] = if endless.is_empty() {
-            &[1, 0, 0x3f, 0xf0]
-        } else {
-            &[0; 4]
-        };
+        let start: &[u8] = if endless.is_empty() { &[1, 0, 0x3f, 0xf0] } else { &[0; 4] };
         endless.extend_from_slice(&[&[22, 3, 1, 0, 4], start].concat());
     }
-    check(
-        &endless,
-        "tls_client_hello_too_large",
-        &[21, 3, 3, 0, 2, 2, 47],
-    )
-    .await;
+    check(&endless, "tls_client_hello_too_large", &[21, 3, 3, 0, 2, 2, 47]).await;
 }
 
 #[tokio::test]
@@ -333,10 +241,7 @@ async fn deadline() {
     let (near, other) = duplex(64 * 1024);
     // The limit is looked at only when the handshake has to wait.
     let soon = Instant::now();
-    let failure = acceptor
-        .accept(other, hello.as_slice().into(), soon)
-        .await
-        .unwrap_err();
+    let failure = acceptor.accept(other, hello.as_slice().into(), soon).await.unwrap_err();
     assert_eq!(failure.error.reason(), "tls_handshake_timeout");
     drop(near);
 }
@@ -356,19 +261,12 @@ async fn fragmented_hello() {
     let ca = TestCa::new();
     let acceptor = acceptor(&source(&[&ca.issue("a", &["a.example"], Kind::Ecdsa)]));
     let name = rustls::pki_types::ServerName::try_from("a.example").unwrap();
-    for (size, before) in [
-        (1 << 14, 0),
-        (1 << 14, 3),
-        (1 << 14, usize::MAX),
-        (100, 0),
-        (9, 7),
-    ] {
+    for (size, before) in [(1 << 14, 0), (1 << 14, 3), (1 << 14, usize::MAX), (100, 0), (9, 7)] {
         let config = Arc::new(ca.client13());
         let mut client = rustls::ClientConnection::new(config, name.clone()).unwrap();
         let mut whole = Vec::new();
         client.write_tls(&mut whole).unwrap();
-        let record =
-            |chunk: &[u8]| [&[22, 3, 1], &(chunk.len() as u16).to_be_bytes()[..], chunk].concat();
+        let record = |chunk: &[u8]| [&[22, 3, 1], &(chunk.len() as u16).to_be_bytes()[..], chunk].concat();
         let bytes: Vec<u8> = whole[5..].chunks(size).flat_map(record).collect();
         let (before, rest) = bytes.split_at(before.min(bytes.len()));
         // A pipe of one byte: every read of the server delivers one byte at most.
@@ -402,10 +300,7 @@ fn acceptor_is_shareable() {
     check::<TlsAcceptor>();
     let ca = TestCa::new();
     let acceptor = acceptor(&source(&[&ca.issue("a", &["a.example"], Kind::Ecdsa)]));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let _guard = runtime.enter();
     check_future(acceptor.accept(duplex(1).0, BytesMut::new(), far()));
 }

@@ -83,19 +83,13 @@ impl TestCa {
     pub(super) fn new() -> Self {
         let key = Kind::Ecdsa.key();
         let mut params = CertificateParams::default();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "test authority");
+        params.distinguished_name.push(DnType::CommonName, "test authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let certificate = params.self_signed(&key).unwrap();
         let directory = Directory::new();
         directory.write("ca.pem", &certificate.pem());
-        Self {
-            directory,
-            certificate,
-            issuer: Issuer::new(params, key),
-        }
+        Self { directory, certificate, issuer: Issuer::new(params, key) }
     }
 
     pub(super) fn issue(&self, stem: &str, names: &[&str], kind: Kind) -> CertificateFiles {
@@ -119,9 +113,7 @@ impl TestCa {
         let chain = leaf.pem() + &self.certificate.pem();
         CertificateFiles {
             certificate_file: self.directory.write(&format!("{stem}.pem"), &chain),
-            private_key_file: self
-                .directory
-                .write(&format!("{stem}.key"), &key.serialize_pem()),
+            private_key_file: self.directory.write(&format!("{stem}.key"), &key.serialize_pem()),
         }
     }
 
@@ -147,17 +139,12 @@ impl TestCa {
 
 pub(super) fn source(files: &[&CertificateFiles]) -> CertificateSource {
     let files = files.iter().map(|files| (*files).clone()).collect();
-    CertificateSource {
-        files,
-        development: None,
-    }
+    CertificateSource { files, development: None }
 }
 
 pub(super) fn acceptor(source: &CertificateSource) -> TlsAcceptor {
     let settings = TlsServerSettings::default();
-    TlsAcceptor::new(source, settings, SystemTime::now())
-        .unwrap()
-        .0
+    TlsAcceptor::new(source, settings, SystemTime::now()).unwrap().0
 }
 
 /// A deadline that no test reaches unless it hangs.
@@ -213,11 +200,7 @@ pub(super) async fn handshake(
     let server = acceptor.accept(other, BytesMut::new(), far());
     let (server, client) = tokio::join!(server, connector.connect(name, near));
     match (server, client) {
-        (Ok((server, facts)), Ok(client)) => Ok(Connected {
-            server,
-            client,
-            facts,
-        }),
+        (Ok((server, facts)), Ok(client)) => Ok(Connected { server, client, facts }),
         (server, client) => Err((server.err().map(|failure| failure.error), client.err())),
     }
 }
