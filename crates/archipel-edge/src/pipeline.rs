@@ -1,6 +1,8 @@
 //! The order of the stages. This file is the only place where it is written.
 //!
-//!     accept -> tls -> http -> zone -> cache -> route -> origin -> transform -> record
+//! ```text
+//! accept -> tls -> http -> zone -> cache -> route -> origin -> transform -> record
+//! ```
 //!
 //! `accept`, `tls` and `http` are the transport's; `record` is the exchange's end (its `Drop`). Between `zone` and
 //! `cache` is the place of `shield`, `firewall`, `verify` and `rewrite`: what changes a request comes before its key.

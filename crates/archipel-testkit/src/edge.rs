@@ -134,8 +134,15 @@ const READY: &str = "archipel ready ";
 impl Edge {
     /// Starts `binary up --config DIR --announce -` with more arguments and waits until it is ready.
     pub async fn start(binary: &Path, config: &Path, more: &[&str]) -> anyhow::Result<Self> {
+        let folder = config.display().to_string();
+        let arguments: Vec<&str> = ["--config", &folder].into_iter().chain(more.iter().copied()).collect();
+        Self::up(binary, &arguments).await
+    }
+
+    /// Starts `binary up --announce -` with these arguments and waits until it is ready.
+    pub async fn up(binary: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
         let mut command = Command::new(binary);
-        command.arg("up").arg("--config").arg(config).args(["--announce", "-"]).args(more);
+        command.args(["up", "--announce", "-"]).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().with_context(|| format!("start {}", binary.display()))?;
         let output = Output::default();

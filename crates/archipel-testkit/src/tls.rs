@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
@@ -100,6 +101,15 @@ pub fn client_config(roots: RootCertStore, alpn: &[&str]) -> anyhow::Result<Arc<
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
     Ok(Arc::new(config))
+}
+
+/// A client configuration that trusts the certificates in a PEM text.
+pub fn trust_pem(pem: &[u8], alpn: &[&str]) -> anyhow::Result<Arc<ClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    for cert in CertificateDer::pem_slice_iter(pem) {
+        roots.add(cert.map_err(|error| anyhow::anyhow!("{error}"))?)?;
+    }
+    client_config(roots, alpn)
 }
 
 impl TestCert {

@@ -118,6 +118,7 @@ async fn prepare(site: &Site, ca: &TestCa, case: &Case, form: Form) -> anyhow::R
     let (origin, scheme, names) = match case.origin.as_str() {
         "plain" => (PlayedOrigin::listen(None).await?, "http", None),
         "refusing" => (PlayedOrigin::refusing()?, "http", None),
+        "not-tls" => (PlayedOrigin::listen(None).await?, "https", Some("origin.test")),
         "tls" => (
             PlayedOrigin::listen(Some(ca.issue(&["origin.test"])?.server_config(&["http/1.1"])?)).await?,
             "https",

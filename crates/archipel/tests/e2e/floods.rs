@@ -123,6 +123,7 @@ async fn attack_13_reset_cancels_origin_work() -> Outcome {
         "a cancelled exchange without a reason: {record}"
     );
     gate.release();
+    drop(h2);
     node.stop().await
 }
 

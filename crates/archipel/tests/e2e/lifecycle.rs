@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::{Context as _, bail, ensure};
 use archipel_testkit::client::RawClient;
-use archipel_testkit::edge::Edge;
+use archipel_testkit::edge::{Edge, TempDir};
 use archipel_testkit::origin::{Act, Gate, ScriptedOrigin};
+use archipel_testkit::tls::TestCa;
 use archipel_testkit::wire::Target;
 use rustix::process::Signal;
 
@@ -29,6 +30,12 @@ crate::tests![
     handover_under_load,
     handover_keeps_long_downloads,
     explain_names_each_stage,
+    reload_takes_new_certificates,
+    development_ca_answers_for_any_name,
+    sample_site_without_any_configuration,
+    front_of_an_origin_by_its_url,
+    replace_needs_a_running_node,
+    commands_that_only_print,
 ];
 
 async fn origin() -> anyhow::Result<ScriptedOrigin> {
@@ -315,4 +322,107 @@ async fn explain_names_each_stage() -> Outcome {
     }
     ensure!(said.contains("site"), "the zone's name:\n{said}");
     node.stop().await
+}
+
+async fn reload_takes_new_certificates() -> Outcome {
+    let origin = origin().await?;
+    let node = Node::start("certificates", origin.address(), &[], &[]).await?;
+    let next = TestCa::new()?;
+    let new_target = Target::tls(node.world.at.tls()?, next.client_config(&["http/1.1"])?, HOST);
+    ensure!(new_target.connect().await.is_err(), "a certificate from nowhere");
+    let mut open = RawClient::connect(&node.tls_target(&["http/1.1"])?).await?;
+    open.get(HOST, "/a").await?;
+    let cert = next.issue(&["*.case.test"])?;
+    // A key that does not fit is refused, and the old certificate stays.
+    node.site.folder.write("tls/cert.pem", &cert.chain_pem)?;
+    let (ok, said) = node.command(&["reload"]).await?;
+    ensure!(!ok, "a certificate without its key is taken: {said}");
+    RawClient::connect(&node.tls_target(&["http/1.1"])?).await?.get(HOST, "/a").await?;
+    node.site.folder.write("tls/key.pem", &cert.key_pem)?;
+    let (ok, said) = node.command(&["reload"]).await?;
+    ensure!(ok, "{said}");
+    ensure!(RawClient::connect(&new_target).await?.get(HOST, "/a").await?.body == b"answer", "the new certificate");
+    ensure!(open.get(HOST, "/a").await?.body == b"answer", "the open connection");
+    drop(open);
+    node.stop().await
+}
+
+async fn development_ca_answers_for_any_name() -> Outcome {
+    let origin = origin().await?;
+    let site = Site::new("development", &[])?;
+    site.plain_zone("site", "shop.elsewhere.test", origin.address(), &[])?;
+    let (edge, world) = site.start().await?;
+    let pem = std::fs::read(site.dir().join("state/ca/ca.pem")).context("the development CA's certificate")?;
+    let trust = archipel_testkit::tls::trust_pem(&pem, &["http/1.1"])?;
+    let target = Target::tls(world.at.tls()?, trust, "shop.elsewhere.test");
+    let answer = RawClient::connect(&target).await?.get("shop.elsewhere.test", "/a").await?;
+    ensure!(answer.body == b"answer", "{:?}", answer.head);
+    Node { site, edge, world }.stop().await
+}
+
+async fn sample_site_without_any_configuration() -> Outcome {
+    let state = TempDir::new("sample")?;
+    let folder = state.path().display().to_string();
+    let arguments = ["--state-dir", &folder, "--listen", "0", "--listen", "0,tls", "--no-live"];
+    let mut edge = Edge::up(Path::new(BINARY), &arguments).await?;
+    let mut client = RawClient::connect(&Target::plain(edge.at.plain()?)).await?;
+    let first = client.get("127.0.0.1", "/").await?;
+    ensure!(first.head.status()? == 200 && first.body.starts_with(b"<!"), "{:?}", first.head);
+    ensure!(first.head.get("cache-status").is_some_and(|s| s.contains("fwd=")), "{:?}", first.head);
+    let style = client.get("localhost", "/style.css").await?;
+    ensure!(style.head.status()? == 200, "{:?}", style.head);
+    let again = client.get("localhost", "/style.css").await?;
+    ensure!(again.head.get("cache-status").is_some_and(|s| s.contains("hit")), "{:?}", again.head);
+    let missing = client.get("localhost", "/no-such-page").await?;
+    ensure!(missing.head.status()? == 404, "{:?}", missing.head);
+    drop(client);
+    edge.stop().await
+}
+
+async fn front_of_an_origin_by_its_url() -> Outcome {
+    let origin = origin().await?;
+    let state = TempDir::new("url")?;
+    let (folder, url) = (state.path().display().to_string(), format!("http://{}", origin.address()));
+    let mut edge = Edge::up(Path::new(BINARY), &[&url, "--state-dir", &folder, "--listen", "0", "--no-live"]).await?;
+    let mut client = RawClient::connect(&Target::plain(edge.at.plain()?)).await?;
+    for host in ["127.0.0.1", "any.name.test"] {
+        let answer = client.get(host, "/a").await?;
+        ensure!(answer.body == b"answer", "as {host}: {:?}", answer.head);
+    }
+    drop(client);
+    edge.stop().await
+}
+
+/// `--replace` where nothing runs is a start like any other; a second node beside a running one is refused.
+async fn replace_needs_a_running_node() -> Outcome {
+    let origin = origin().await?;
+    let site = Site::new("second", &["log.access = \"off\""])?;
+    site.plain_zone("site", HOST, origin.address(), &[])?;
+    let mut first = Edge::start(Path::new(BINARY), site.dir(), &["--replace"]).await?;
+    let error =
+        Edge::start(Path::new(BINARY), site.dir(), &[]).await.err().context("two nodes share one state folder")?;
+    ensure!(format!("{error:#}").contains("--replace"), "the error does not say what to do: {error:#}");
+    let mut client = RawClient::connect(&Target::plain(first.at.plain()?)).await?;
+    ensure!(client.get(HOST, "/a").await?.body == b"answer", "the first node goes on");
+    drop(client);
+    first.stop().await
+}
+
+async fn commands_that_only_print() -> Outcome {
+    for (arguments, wanted) in [
+        (&["version"][..], "archipel "),
+        (&["--version"], "archipel "),
+        (&["--help"], "purge"),
+        (&["completions", "bash"], "complete"),
+        (&["config", "schema"], "header_bytes_max"),
+    ] {
+        let (status, out, err) = archipel_testkit::edge::run(Path::new(BINARY), arguments).await?;
+        ensure!(status.success() && out.contains(wanted), "{arguments:?}: {status} {out} {err}");
+    }
+    let (_, out, _) = archipel_testkit::edge::run(Path::new(BINARY), &["config", "schema"]).await?;
+    ensure!(out.trim_start().starts_with('{'), "the schema is no JSON: {out}");
+    let (status, _, err) =
+        archipel_testkit::edge::run(Path::new(BINARY), &["reload", "--state-dir", "/nonexistent"]).await?;
+    ensure!(!status.success() && !err.is_empty(), "a reload of nothing succeeds");
+    Ok(())
 }

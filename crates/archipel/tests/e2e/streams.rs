@@ -6,12 +6,13 @@ use archipel_testkit::h2client::H2Client;
 use archipel_testkit::h2origin::{H2Origin, Reply2};
 use archipel_testkit::h2raw::{Event, RawH2};
 use archipel_testkit::origin::{Act, Gate, ScriptedOrigin};
+use archipel_testkit::tls::TestCa;
 use archipel_testkit::wire::Target;
 use bytes::Bytes;
 use http::Request;
 
 use crate::Outcome;
-use crate::site::{HOST, Node};
+use crate::site::{HOST, Node, Site};
 
 crate::tests![
     download_larger_than_memory_allowed,
@@ -26,6 +27,7 @@ crate::tests![
     http2_origin_streams_both_ways,
     http2_origin_shares_one_connection,
     http2_origin_interim_responses,
+    http2_origin_over_tls_as_alpn_finds,
     http2_origin_reset_is_a_cut_reply,
     http2_visitor_cancels_the_origins_stream,
 ];
@@ -382,5 +384,31 @@ async fn http2_visitor_cancels_the_origins_stream() -> Outcome {
     .await??;
     ensure!(cancelled == 8, "cancelled with {cancelled}");
     drop(h2);
+    node.stop().await
+}
+
+/// The origin's choice in ALPN decides, both ways.
+async fn http2_origin_over_tls_as_alpn_finds() -> Outcome {
+    let site = Site::new("alpn", &[])?;
+    let ca = TestCa::new()?;
+    site.folder.write("tls/origin-ca.pem", ca.pem())?;
+    let cert = ca.issue(&["origin.test"])?;
+    let new = H2Origin::start(Some(cert.server_config(&["h2"])?)).await?;
+    new.on("/a", Reply2 { body: vec![(None, b"two".to_vec())], ..Reply2::default() });
+    let old = ScriptedOrigin::start_with(Some(cert.server_config(&["http/1.1"])?)).await?;
+    old.on("/a", vec![Act::reply("200 OK", "", "one")]);
+    let lines = [
+        "origin.http2 = true",
+        "origin.tls_server_name = \"origin.test\"",
+        "origin.tls_ca_file = \"$DIR/tls/origin-ca.pem\"",
+    ];
+    site.zone("new", &["new.case.test"], &format!("https://{}", new.address()), &lines)?;
+    site.zone("old", &["old.case.test"], &format!("https://{}", old.address()), &lines)?;
+    let (edge, world) = site.start().await?;
+    let node = Node { site, edge, world };
+    let mut client = node.client().await?;
+    ensure!(client.get("new.case.test", "/a").await?.body == b"two", "an origin that speaks HTTP/2");
+    ensure!(client.get("old.case.test", "/a").await?.body == b"one", "an origin that does not");
+    ensure!(new.requests()[0].uri.starts_with("https://new.case.test/a"), "{:?}", new.requests());
     node.stop().await
 }

@@ -21,6 +21,8 @@ crate::tests![
     admin_answers_health_and_metrics,
     every_exchange_is_recorded,
     tls_resumes_sessions,
+    traces_reach_their_collector,
+    log_survives_its_rotation,
 ];
 
 async fn attack_11_idle_then_pipelined_burst() -> Outcome {
@@ -65,6 +67,7 @@ async fn loop_by_cdn_loop_is_refused() -> Outcome {
     fields.push(("cdn-loop".to_owned(), told));
     ensure!(h2.ask(&fields).await?.0.status == 508, "a loop over HTTP/2 was not refused");
     ensure!(origin.count("/a") == 1, "the loop came to the origin");
+    drop(h2);
     node.stop().await
 }
 
@@ -213,4 +216,47 @@ async fn tls_resumes_sessions() -> Outcome {
     }
     ensure!(kinds == [Some(false), Some(true)], "handshakes resumed: {kinds:?}");
     Node { site, edge, world }.stop().await
+}
+
+async fn traces_reach_their_collector() -> Outcome {
+    let origin = ScriptedOrigin::start().await?;
+    origin.on("/a", vec![Act::reply("200 OK", "", "ok")]);
+    let collector = ScriptedOrigin::start().await?;
+    collector.on("/v1/traces", vec![Act::reply("200 OK", "", "{}")]);
+    let endpoint = format!("traces.otlp_endpoint = \"http://{}/v1/traces\"", collector.address());
+    let node = Node::start("traces", origin.address(), &[&endpoint, "traces.sample_ratio = 1.0"], &[]).await?;
+    node.client().await?.get(HOST, "/a").await?;
+    collector.wait_for("/v1/traces", 1).await?;
+    let sent = collector.requests().pop().context("a batch of spans")?.message;
+    let record = node.world.log.wait_for("a record", |log| log.all().into_iter().next()).await?;
+    let id = record["request_id"].as_str().context("a request id")?;
+    let body = String::from_utf8_lossy(&sent.body).into_owned();
+    ensure!(body.contains("resourceSpans") && body.contains(id), "no span of request {id} in {body}");
+    node.stop().await
+}
+
+/// A log file that was moved away is opened anew on SIGHUP, and no record is lost between.
+async fn log_survives_its_rotation() -> Outcome {
+    let origin = ScriptedOrigin::start().await?;
+    origin.on("/a", vec![Act::reply("200 OK", "", "ok")]);
+    let site = Site::new("rotation", &["log.access = \"$DIR/plain.log\""])?;
+    site.plain_zone("site", HOST, origin.address(), &[])?;
+    let (edge, world) = site.start().await?;
+    let node = Node { site, edge, world };
+    let mut client = node.client().await?;
+    client.get(HOST, "/a").await?;
+    let (current, moved) = (node.site.dir().join("plain.log"), node.site.dir().join("plain.log.1"));
+    std::fs::rename(&current, &moved)?;
+    let (ok, said) = node.command(&["reload"]).await?;
+    ensure!(ok, "{said}");
+    client.get(HOST, "/a").await?;
+    drop(client);
+    let folder = node.site.dir().to_owned();
+    let Node { site, mut edge, .. } = node;
+    edge.stop().await?;
+    let lines = |name: &str| std::fs::read_to_string(folder.join(name)).map(|text| text.lines().count()).unwrap_or(0);
+    let (old, new) = (lines("plain.log.1"), lines("plain.log"));
+    ensure!(old + new == 2 && new >= 1, "{old} records before and {new} after");
+    drop(site);
+    Ok(())
 }
