@@ -16,6 +16,9 @@ const INPUT_BYTES_MAX: usize = 32 << 10;
 /// An input that takes longer is a finding.
 const INPUT_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// How much of a finding is shown; the file has all of it.
+const SHOWN_BYTES_MAX: usize = 200;
+
 /// Pieces that parsers trip over.
 const PIECES: &[&[u8]] = &[
     b"\r\n",
@@ -164,7 +167,7 @@ fn found(name: &str, input: &[u8], what: &str, seed: u64) -> ExitCode {
     let path = folder.join(format!("crash-{hash:016x}"));
     let written = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&path, input));
     println!("{name}: FOUND (--seed {seed}): {what}");
-    println!("input: {}", input.escape_ascii());
+    println!("input, {} bytes: {}", input.len(), input[..input.len().min(SHOWN_BYTES_MAX)].escape_ascii());
     match written {
         Ok(()) => println!(
             "replay: cargo run --release --manifest-path fuzz/Cargo.toml --bin smoke -- {name} --input {}",
