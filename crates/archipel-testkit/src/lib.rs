@@ -28,7 +28,7 @@ use std::future::Future;
 use std::time::Duration;
 
 /// How long one awaited event may take before the test fails, in seconds. Generous because it only bites on failure.
-pub const STEP_SECONDS_MAX: u64 = 10;
+pub const STEP_SECONDS_MAX: u64 = 20;
 
 /// Awaits `work`, or fails naming `what` when it takes longer than [`STEP_SECONDS_MAX`].
 pub async fn within<T>(what: &str, work: impl Future<Output = T>) -> anyhow::Result<T> {

@@ -221,7 +221,7 @@ async fn slow(label: &str, begin: &str, path: &str) -> Outcome {
     let large = format!("HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Length: {}\r\n\r\n", 8 << 20);
     origin.on("/large", vec![Act::send(large), Act::SendZeros { count: 8 << 20 }]);
     let short =
-        ["timeouts.request_head = \"1s\"", "timeouts.body_progress = \"1s\"", "timeouts.send_progress = \"1s\""];
+        ["timeouts.request_head = \"2s\"", "timeouts.body_progress = \"1s\"", "timeouts.send_progress = \"1s\""];
     let node = Node::start(label, origin.address(), &short, &[]).await?;
     let mut other = node.client().await?;
     other.get(HOST, "/static").await?;

@@ -51,7 +51,7 @@ impl Site {
             ("log.access", format!("\"{dir}/access.log\"")),
             ("trust.proxy_protocol_from", format!("[\"{TRUSTED}\"]")),
             ("trust.client_address_from", format!("[\"{TRUSTED}\"]")),
-            ("timeouts.drain", "\"20s\"".to_owned()),
+            ("timeouts.drain", "\"15s\"".to_owned()),
         ];
         let given = |key: &str| lines.iter().any(|l| l.split('=').next().is_some_and(|k| k.trim() == key));
         let mut text = String::new();
