@@ -68,9 +68,11 @@ pub fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
     };
     eprint!("{}", warnings.render(say::colours(&std::io::stderr())));
     let state_dir = files::prepare_state_dir(&snapshot.node.state_dir)?;
-    let started = start(args, plan, snapshot, state_dir)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(supervise(started, !args.no_live && say::watched())))
+    // Before anybody is told that the node is there: a signal right after that must find its handler.
+    let signals = runtime.block_on(async { Signals::install() }).context("signals cannot be received")?;
+    let started = start(args, plan, snapshot, state_dir)?;
+    Ok(runtime.block_on(supervise(started, signals, !args.no_live && say::watched())))
 }
 
 /// A node that serves, with what its end needs.
@@ -264,23 +266,34 @@ enum Why {
     HandedOver,
 }
 
+/// The signals that a node answers to.
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    fn install() -> std::io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// Waits for what may happen to a node, then stops it.
-async fn supervise(mut started: Started, live: bool) -> ExitCode {
-    let (Ok(mut term), Ok(mut int), Ok(mut hup)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
-    else {
-        tracing::error!("signals cannot be received; the node would not stop in good order");
-        return ExitCode::FAILURE;
-    };
+async fn supervise(mut started: Started, mut signals: Signals, live: bool) -> ExitCode {
     let running = started.running.clone();
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     let (mut before, mut at) = (running.node.live_counts(), Instant::now());
     let why = loop {
         tokio::select! {
-            _ = term.recv() => break Why::Signal,
-            _ = int.recv() => break Why::Signal,
+            _ = signals.term.recv() => break Why::Signal,
+            _ = signals.int.recv() => break Why::Signal,
             Some(Event::HandedOver) = started.events.recv() => break Why::HandedOver,
-            _ = hup.recv() => {
+            _ = signals.hup.recv() => {
                 let running = running.clone();
                 drop(tokio::task::spawn_blocking(move || running.reload()));
             }
@@ -294,7 +307,7 @@ async fn supervise(mut started: Started, live: bool) -> ExitCode {
     if live {
         log::live("");
     }
-    stop(started, why, &mut int).await
+    stop(started, why, &mut signals.int).await
 }
 
 /// The order of stopping.
@@ -306,8 +319,9 @@ async fn stop(mut started: Started, why: Why, int: &mut Signal) -> ExitCode {
     } else {
         announce::notify("STOPPING=1");
     }
-    started.workers.stop_accepting();
+    // Closed before any connection is told to end: who then connects anew must not reach this node again.
     running.give_up_sockets();
+    started.workers.stop_accepting().await;
     let drain = running.node.snapshot().node.timeouts.drain;
     match running.connections_open() {
         0 => tracing::info!("stopping"),

@@ -8,7 +8,7 @@ use archipel_edge::{Edge, Node};
 use archipel_transport::env::ServerSettings;
 use archipel_transport::listen::{ListenerKind, Server};
 use archipel_transport::tls::server::TlsAcceptor;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::sockets::Bound;
 
@@ -27,6 +27,8 @@ pub enum Order {
 pub struct Workers {
     threads: Vec<JoinHandle<()>>,
     orders: watch::Sender<Order>,
+    /// Ends when the last listening socket is closed.
+    accepting: mpsc::Receiver<()>,
     /// What serves on each thread.
     pub servers: Vec<Arc<Server<Edge>>>,
 }
@@ -49,7 +51,9 @@ impl Workers {
         bound: Vec<Bound>,
     ) -> anyhow::Result<Self> {
         let (orders, _) = watch::channel(Order::Serve);
-        let mut workers = Self { threads: Vec::with_capacity(count), orders, servers: Vec::with_capacity(count) };
+        let (accepts, accepting) = mpsc::channel(1);
+        let mut workers =
+            Self { threads: Vec::with_capacity(count), orders, accepting, servers: Vec::with_capacity(count) };
         let mut by_worker: Vec<Vec<(std::net::TcpListener, ListenerKind)>> = (0..count).map(|_| Vec::new()).collect();
         for bound in bound {
             let kind = ListenerKind { tls: bound.configured.tls, proxy_protocol: bound.configured.proxy_protocol };
@@ -65,6 +69,7 @@ impl Workers {
                 tls: tls.cloned(),
                 sockets,
                 orders: workers.orders.subscribe(),
+                accepts: accepts.clone(),
             };
             workers.start_one(index, part)?;
         }
@@ -93,9 +98,11 @@ impl Workers {
         Ok(())
     }
 
-    /// Stops accepting.
-    pub fn stop_accepting(&self) {
+    /// Stops accepting; the listening sockets are closed when this returns.
+    pub async fn stop_accepting(&mut self) {
         self.orders.send_replace(Order::StopAccepting);
+        // Nothing is ever sent.
+        let _ = self.accepting.recv().await;
     }
 
     /// Ends all threads and waits for them.
@@ -117,6 +124,7 @@ struct Part {
     tls: Option<TlsAcceptor>,
     sockets: Vec<(std::net::TcpListener, ListenerKind)>,
     orders: watch::Receiver<Order>,
+    accepts: mpsc::Sender<()>,
 }
 
 type Started = std::sync::mpsc::Sender<anyhow::Result<Arc<Server<Edge>>>>;
@@ -132,11 +140,16 @@ impl Part {
             match tokio::net::TcpListener::from_std(socket) {
                 Ok(listener) => {
                     let stop = wait_for(self.orders.clone(), Order::StopAccepting);
-                    tokio::spawn(server.clone().accept(listener, kind, stop));
+                    let (server, accepts) = (server.clone(), self.accepts.clone());
+                    tokio::spawn(async move {
+                        server.accept(listener, kind, stop).await;
+                        drop(accepts);
+                    });
                 }
                 Err(error) => return drop(started.send(Err(anyhow!(error).context("a listening socket")))),
             }
         }
+        drop(self.accepts);
         let _ = started.send(Ok(server.clone()));
         wait_for(self.orders, Order::End).await;
         server.handler.flush();
