@@ -73,8 +73,8 @@ settings! {
         settings {
             /// Whether connections start with TLS.
             tls: bool = Flag, false;
-            /// Whether connections start with a PROXY protocol header (version 1 or 2). Peers that are not listed in
-            /// `trust.proxy_protocol_from` are refused.
+            /// Whether connections start with a PROXY protocol header (version 1 or 2). Only peers
+            /// listed in `trust.proxy_protocol_from` may and must send one; from others it is refused as malformed HTTP.
             proxy_protocol: bool = Flag, false;
         }
     }
@@ -216,7 +216,7 @@ settings! {
         settings {
             /// Collector to send to, such as http://127.0.0.1:4318/v1/traces; empty is off.
             otlp_endpoint: Option<HttpUrl> = Optional(Url { https: false, path: true }), None;
-            /// Share of requests that are traced where the visitor has not decided it.
+            /// Share of requests that are traced.
             sample_ratio: f64 = Ratio, 0.01;
         }
     }

@@ -195,6 +195,9 @@ impl Delivery for Exchange {
 
     fn ended(&mut self, end: End) {
         self.end = Some(end);
+        if end == End::BodyFailed {
+            self.reason = Some("http_response_incomplete");
+        }
     }
 }
 

@@ -70,7 +70,10 @@ pub(crate) fn via(received: Version) -> HeaderValue {
 /// and some interfaces need it.
 fn is_forgery(name: &HeaderName, safe: bool) -> bool {
     match name.as_str() {
-        "forwarded"
+        "x-forwarded-for"
+        | "x-forwarded-proto"
+        | "x-forwarded-host"
+        | "forwarded"
         | "x-forwarded"
         | "x-forwarded-by"
         | "x-forwarded-port"
@@ -138,8 +141,10 @@ pub(crate) async fn fetch(
     loop {
         worker.metrics.origin_requests.add(1);
         let fresh = retries > 0;
+        // A connection that carried something before may have ended without our hearing of it.
         let taken = worker.pool.take(&route.zone.origin, route.limits, fresh).await?;
-        let repeatable = is_idempotent(&request.method) && taken.reused && retries < route.retries_max;
+        let idempotent = is_idempotent(&request.method);
+        let may_repeat = taken.reused && retries < route.retries_max;
         let failed = match taken.link.send(request, route.timeouts, &ex.asked.interim, taken.ticket).await {
             Ok(reply) => {
                 ex.times.origin_replied = Some(Instant::now());
@@ -149,12 +154,18 @@ pub(crate) async fn fetch(
             Err(failed) => failed,
         };
         match failed.unsent {
-            Some(unsent) if repeatable => {
+            Some(unsent) if may_repeat && (idempotent || failed.never_sent) => {
                 worker.metrics.origin_retries.add(1);
                 retries += 1;
                 request = *unsent;
             }
-            _ => return Err(failed.error),
+            _ => {
+                if matches!(failed.error, OriginError::ResponseTimeout | OriginError::WriteTimeout) {
+                    // A silent HTTP/2 connection may be a dead one: the next request opens another.
+                    worker.pool.forget_http2(route.zone.origin.pool);
+                }
+                return Err(failed.error);
+            }
         }
     }
 }

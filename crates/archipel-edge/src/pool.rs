@@ -158,6 +158,13 @@ impl Pool {
         Ok(())
     }
 
+    /// Opens a new HTTP/2 connection for the next request to this origin.
+    pub(crate) fn forget_http2(&self, key: u64) {
+        if let Some(host) = self.lock().get_mut(&key) {
+            host.h2 = None;
+        }
+    }
+
     /// Closes what has been idle for too long. Called now and then.
     pub(crate) fn sweep(&self) {
         let now = Instant::now();
@@ -167,6 +174,9 @@ impl Pool {
             let before = host.idle.len();
             host.idle.retain_mut(|(link, since)| now.duration_since(*since) < timeout && link.is_usable());
             host.open = host.open.saturating_sub(before - host.idle.len());
+            if host.h2.as_ref().is_some_and(|link| !link.is_usable()) {
+                host.h2 = None;
+            }
         }
         hosts.retain(|_, host| host.open > 0 || host.h2.is_some());
     }

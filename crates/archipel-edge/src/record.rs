@@ -109,6 +109,7 @@ pub(crate) fn record(ex: &Exchange) {
 fn family(ex: &Exchange) -> &'static str {
     match ex.cache {
         _ if ex.refused => "refusals",
+        _ if ex.end == Some(End::BodyFailed) => "broken_replies",
         CacheResult::Uncacheable => "not_stored",
         CacheResult::Bypass => "cache_bypasses",
         _ => "cache_misses",

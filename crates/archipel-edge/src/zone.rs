@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use archipel_http::forwarding;
 use archipel_http::target::{self, Scheme, Target};
 use archipel_transport::message::Reply;
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 
 use crate::error_page::{self, Failure};
 use crate::exchange::Exchange;
@@ -48,7 +48,8 @@ fn canonical(ex: &mut Exchange) -> Result<(), Failure> {
     let authority = host.to_text(asked.scheme);
     let host_len = host.name.len();
     let authority = (authority != *asked.authority).then(|| Box::<str>::from(authority));
-    let tunnel = asked.method == Method::CONNECT && asked.upgrade.is_some();
+    // Only HTTP/2 has an extended CONNECT (RFC 8441); with HTTP/1.1 the two together are an attempt at something.
+    let tunnel = asked.method == Method::CONNECT && asked.upgrade.is_some() && asked.version == Version::HTTP_2;
     if asked.method == Method::CONNECT && !tunnel {
         let message = "CONNECT is not served: this is not a forward proxy.";
         return Err(Failure::refusal(StatusCode::METHOD_NOT_ALLOWED, "connect", message));

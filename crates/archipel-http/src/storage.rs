@@ -147,6 +147,30 @@ pub(crate) fn may_store_final(
     Ok(Storable { meta, control })
 }
 
+/// Whether a stored response may take on the fields of a 304 or HEAD reply: the update is held to what storing is held to,
+/// or a cookie or a `private` that comes with it would be served to everybody.
+///
+/// # Errors
+/// Why not: the stored response must go, and the reply is for its own client alone.
+pub fn may_freshen(update: &HeaderMap, policy: &Policy) -> Result<(), NotStored> {
+    let control = ResponseControl::from_headers(update, &policy.targeted);
+    let directives = &control.directives;
+    // A 304 without any directive repeats none of the permissions that the stored response was given.
+    if directives.no_store {
+        return Err(NotStored::NoStore);
+    }
+    if directives.private && directives.private_fields.is_empty() {
+        return Err(NotStored::Private);
+    }
+    if policy.set_cookie == SetCookie::Refuse && update.contains_key(header::SET_COOKIE) {
+        return Err(NotStored::SetCookie);
+    }
+    if VarySpec::from_headers(update) == VarySpec::Any {
+        return Err(NotStored::VaryAny);
+    }
+    Ok(())
+}
+
 fn check_status(status: StatusCode) -> Result<(), NotStored> {
     match status.as_u16() {
         100..=199 => Err(NotStored::Interim),

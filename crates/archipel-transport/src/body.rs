@@ -188,7 +188,11 @@ fn poll_h2(
         }
     }
     match stream.poll_trailers(cx) {
-        Poll::Ready(Ok(Some(trailers))) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+        Poll::Ready(Ok(Some(trailers))) => {
+            let allowed = trailers.iter().filter(|(name, _)| crate::h1::chunked::is_allowed_trailer(name));
+            let allowed = allowed.map(|(name, value)| (name.clone(), value.clone())).collect();
+            Poll::Ready(Some(Ok(Frame::trailers(allowed))))
+        }
         Poll::Ready(Ok(None)) => Poll::Ready(None),
         Poll::Ready(Err(_)) => Poll::Ready(Some(Err(BodyError::Truncated))),
         Poll::Pending => poll_stall(stall, stall_max, cx),

@@ -107,9 +107,9 @@ counters! {
     /// Connections open now.
     connections_open: gauge;
     /// Connections refused because connections_max was reached.
-    connections_refused_total_max: counter;
+    connections_refused: counter;
     /// Connections refused because connections_per_address_max was reached.
-    connections_refused_address_max: counter;
+    connections_refused_per_address: counter;
     /// Failures of accept(2), such as too many open files.
     accept_errors: counter;
     /// TLS handshakes completed.

@@ -133,7 +133,7 @@ impl<H: Handler> Server<H> {
         let settings = self.settings.load_full();
         let place = Place::take(self.stats.clone());
         if place.open > settings.connections_max as u64 {
-            count(&self.stats.connections_refused_total_max);
+            count(&self.stats.connections_refused);
             return;
         }
         let _ = stream.set_nodelay(true);
@@ -225,7 +225,7 @@ impl<H: Handler> Server<H> {
             return Some(Address { counts: None, ip });
         }
         if !self.addresses.enter(ip, settings.connections_per_address_max) {
-            count(&self.stats.connections_refused_address_max);
+            count(&self.stats.connections_refused_per_address);
             return None;
         }
         Some(Address { counts: Some(self.addresses.clone()), ip })

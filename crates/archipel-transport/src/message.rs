@@ -176,7 +176,8 @@ impl Reply {
         }
         match &mut self.fields {
             ReplyFields::Owned(map) => map,
-            ReplyFields::Frozen(_) => unreachable!("INVARIANT: made owned above"),
+            // INVARIANT: made owned above.
+            ReplyFields::Frozen(_) => unreachable!(),
         }
     }
 

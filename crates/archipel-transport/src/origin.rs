@@ -155,6 +155,8 @@ pub struct SendFailed {
     /// The request, where not a byte of its body was taken and no byte of a reply came: sending it again is then safe
     /// if the method is (RFC 9110 section 9.2.2).
     pub unsent: Option<Box<OriginRequest>>,
+    /// The origin has certainly not acted on it: it may be sent again whatever its method.
+    pub never_sent: bool,
 }
 
 /// Takes back a connection that can carry another request.

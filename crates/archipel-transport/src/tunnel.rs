@@ -22,12 +22,19 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 pub struct Rewound<T> {
     front: Bytes,
     io: T,
+    _held: Option<std::sync::Arc<dyn crate::origin::Recycle>>,
 }
 
 impl<T> Rewound<T> {
     /// Puts `front` before what `io` will read.
     pub fn new(front: Bytes, io: T) -> Self {
-        Self { front, io }
+        Self { front, io, _held: None }
+    }
+
+    /// Keeps `place` for as long as the stream lives.
+    pub(crate) fn holding(mut self, place: std::sync::Arc<dyn crate::origin::Recycle>) -> Self {
+        self._held = Some(place);
+        self
     }
 }
 

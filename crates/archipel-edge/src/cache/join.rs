@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use archipel_cache::{Follower, Join, KeyRef, Outcome, Stored, Turn};
 use archipel_http::cache_status::Forward;
-use archipel_http::reuse;
+use archipel_http::reuse::{self, Reuse, Revalidate};
 use archipel_transport::message::Reply;
+use http::Method;
 
 use super::{Found, Kind, Meta, Plan, Served, deliver, find, key_of};
 use crate::exchange::{CacheResult, Exchange};
@@ -16,7 +17,8 @@ use crate::live::LiveZone;
 pub(crate) async fn join(ex: &mut Exchange, mut plan: Plan) -> ControlFlow<Reply, Plan> {
     let Some(zone) = ex.zone.clone() else { return ControlFlow::Continue(plan) };
     // What only this client asks for (a reload) is not worth another's wait, and must not be answered with less.
-    if !zone.zone.cache.collapse || !plan.asks_for_whole() || plan.why == Forward::Request {
+    let shared = plan.asks_for_whole() && ex.asked.method == Method::GET && plan.why != Forward::Request;
+    if !zone.zone.cache.collapse || !shared {
         return ControlFlow::Continue(plan);
     }
     let joined = {
@@ -83,11 +85,15 @@ async fn follow(
 }
 
 fn fits(ex: &Exchange, zone: &LiveZone, meta: &Meta) -> bool {
-    meta.facts.vary.matches(&meta.vary, &ex.asked.headers, zone.policy.vary)
-        && !matches!(
-            reuse::decide(&ex.asked.headers, &meta.facts, &zone.policy, ex.now()),
-            reuse::Reuse::Revalidate(reuse::Revalidate::NoCache)
-        )
+    let decided = || reuse::decide(&ex.asked.headers, &meta.facts, &zone.policy, ex.now());
+    // What arrived before this request began must be usable by its own rules; what arrived since is the answer to it,
+    // unless it is one that each request has to ask for itself.
+    let usable = || match decided() {
+        Reuse::Revalidate(why) => why != Revalidate::NoCache && meta.facts.response_time >= ex.now(),
+        Reuse::OnlyIfCached => false,
+        _ => true,
+    };
+    meta.facts.vary.matches(&meta.vary, &ex.asked.headers, zone.policy.vary) && usable()
 }
 
 fn serve_stored(ex: &mut Exchange, zone: &LiveZone, stored: &Arc<Stored<Meta>>, plan: &Plan) -> Reply {

@@ -97,6 +97,8 @@ fn may_be_stored_post(ex: &Exchange, zone: &LiveZone, reply: &OriginReply) -> bo
         && ex.asked.upgrade.is_none()
         && reply.status.is_success()
         && reply.headers.contains_key(http::header::CONTENT_LOCATION)
+        // A body that still streams may have the request's own body behind it, which belongs to the connection.
+        && matches!(reply.body, ReplyBody::Full(_) | ReplyBody::Empty)
 }
 
 /// Extensions of files that are never pages.
@@ -196,6 +198,9 @@ fn revalidated(ex: &mut Exchange, zone: &LiveZone, plan: &mut Plan, reply: &Orig
         return None;
     }
     let fresh = freshened(ex, zone, &stored, &reply.headers);
+    if let Err(reason) = storage::may_freshen(&reply.headers, &zone.policy) {
+        return Some(confirmed_for_one(ex, zone, plan, &stored, fresh, reason));
+    }
     let node = &ex.worker.node;
     let kept = node.store.replace(&stored, fresh(plan.stamp)).unwrap_or(stored);
     if let Some(guard) = plan.lead.take() {
@@ -211,6 +216,33 @@ fn revalidated(ex: &mut Exchange, zone: &LiveZone, plan: &mut Plan, reply: &Orig
     };
     let age = kept.meta.facts.current_age(unix(SystemTime::now()));
     Some(deliver::stored(ex, zone, &kept, age, &served))
+}
+
+/// A 304 whose fields may not be shared: the stored body with them goes to this client, and out of the store.
+fn confirmed_for_one(
+    ex: &mut Exchange,
+    zone: &LiveZone,
+    plan: &mut Plan,
+    stored: &Arc<Stored<Meta>>,
+    fresh: impl FnOnce(archipel_cache::PurgeStamp) -> Head<Meta>,
+    reason: NotStored,
+) -> Reply {
+    ex.worker.node.store.remove(stored);
+    if let Some(guard) = plan.lead.take() {
+        guard.publish_uncacheable(None);
+    }
+    let own = Arc::new(Stored::new(fresh(plan.stamp), stored.body().clone()));
+    let served = Served {
+        result: CacheResult::Uncacheable,
+        forward: Some(plan.why),
+        forward_status: Some(StatusCode::NOT_MODIFIED.as_u16()),
+        is_stored: false,
+        collapsed: plan.collapsed,
+        detail: Some(reason.as_str()),
+    };
+    ex.reason = Some(reason.as_str());
+    let age = own.meta.facts.current_age(unix(SystemTime::now()));
+    deliver::stored(ex, zone, &own, age, &served)
 }
 
 /// The head of a stored response with the fields of a 304 or HEAD reply (RFC 9111 section 3.2).
@@ -344,6 +376,9 @@ fn head_effect(ex: &Exchange, zone: &LiveZone, plan: &Plan, reply: &OriginReply)
         headers.insert(http::header::CONTENT_LENGTH, http::HeaderValue::from(len));
     }
     match validate::head_effect(reply.status, &headers, &stored.meta.facts, Some(stored.body().len())) {
+        HeadEffect::Freshen if storage::may_freshen(&headers, &zone.policy).is_err() => {
+            node.store.remove(stored);
+        }
         HeadEffect::Freshen => {
             let _ = node.store.replace(stored, freshened(ex, zone, stored, &reply.headers)(plan.stamp));
         }

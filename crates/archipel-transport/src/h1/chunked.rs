@@ -149,7 +149,8 @@ fn parse_size(line: &[u8]) -> Result<u64, ChunkError> {
                 _ => d - b'A' + 10,
             })
     });
-    let rest = line[digits..].trim_ascii_start();
+    let blank = line[digits..].iter().take_while(|b| matches!(**b, b' ' | b'\t')).count();
+    let rest = &line[digits + blank..];
     match rest.first() {
         None if digits == line.len() => Ok(size),
         Some(b';') if rest.iter().all(|b| *b == b'\t' || (*b >= b' ' && *b != 0x7f)) => Ok(size),
@@ -169,13 +170,18 @@ fn parse_trailers(section: &[u8]) -> Result<HeaderMap, ChunkError> {
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| ChunkError::Trailers)?;
         // Framing and routing never come from a trailer (RFC 9110 section 6.5.1).
-        if FORBIDDEN.contains(&name.as_str()) {
+        if !is_allowed_trailer(&name) {
             continue;
         }
         let value = HeaderValue::from_bytes(field.value).map_err(|_| ChunkError::Trailers)?;
         trailers.try_append(name, value).map_err(|_| ChunkError::TooLarge)?;
     }
     Ok(trailers)
+}
+
+/// Whether a field may come as a trailer (RFC 9110 section 6.5.1).
+pub(crate) fn is_allowed_trailer(name: &HeaderName) -> bool {
+    !FORBIDDEN.contains(&name.as_str())
 }
 
 const FORBIDDEN: &[&str] = &[

@@ -79,6 +79,8 @@ struct Active {
     upload: Upload,
     timeouts: OriginTimeouts,
     head_seen: usize,
+    /// The origin takes no more bytes; it may have replied all the same.
+    write_failed: bool,
 }
 
 impl Active {
@@ -94,6 +96,7 @@ impl Active {
             upload: Upload::Done,
             timeouts,
             head_seen: 0,
+            write_failed: false,
         }
     }
 
@@ -105,7 +108,11 @@ impl Active {
 
     /// Nothing of the request is still to be sent, and nothing unexpected came.
     fn reusable(&self) -> bool {
-        matches!(self.upload, Upload::Done) && self.out.is_empty() && self.data.is_empty() && self.rbuf.is_empty()
+        !self.write_failed
+            && matches!(self.upload, Upload::Done)
+            && self.out.is_empty()
+            && self.data.is_empty()
+            && self.rbuf.is_empty()
     }
 
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
@@ -126,12 +133,15 @@ impl Active {
 
     /// Moves the upload on. Ready when there is nothing more to do for it now and ever.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        if self.write_failed {
+            return Poll::Ready(Ok(()));
+        }
         loop {
             match self.poll_write_out(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => {
                     // An origin may answer and close before it has read everything: its reply is still read.
-                    self.upload = Upload::Stopped;
+                    self.write_failed = true;
                     self.out.clear();
                     self.data.clear();
                     return Poll::Ready(Ok(()));
@@ -230,8 +240,10 @@ impl Active {
         if let Poll::Ready(done) = self.poll_head(cx) {
             return Poll::Ready(done);
         }
-        let waiting_on_client =
-            matches!(self.upload, Upload::Sending { .. }) && self.out.is_empty() && self.data.is_empty();
+        let waiting_on_client = matches!(self.upload, Upload::Sending { .. })
+            && !self.write_failed
+            && self.out.is_empty()
+            && self.data.is_empty();
         if waiting_on_client {
             // The client's own clock (body_progress) runs while its body is awaited.
             self.timer.clear();
@@ -344,16 +356,22 @@ pub(crate) async fn send(
             Ok(head) => head,
             Err(error) => return Err(failed(error, request, &mut active, seen_interim)),
         };
-        if head.status == StatusCode::SWITCHING_PROTOCOLS && request.upgrade.is_some() {
-            return Ok(upgraded(head, active));
+        if head.status == StatusCode::SWITCHING_PROTOCOLS
+            && let Some(asked) = &request.upgrade
+            && archipel_http::hop::is_upgrade_accepted(asked, head.status, &head.headers)
+        {
+            return Ok(upgraded(head, active, recycle));
         }
         if !head.status.is_informational() {
-            return finish_head(head, &request.method, active, recycle)
-                .map_err(|error| SendFailed { error: error.into(), unsent: None });
+            return finish_head(head, &request.method, active, recycle).map_err(|error| SendFailed {
+                error: error.into(),
+                unsent: None,
+                never_sent: false,
+            });
         }
         seen_interim += 1;
         if seen_interim > INTERIM_MAX || head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(SendFailed { error: OriginError::Interim, unsent: None });
+            return Err(SendFailed { error: OriginError::Interim, unsent: None, never_sent: false });
         }
         if head.status == StatusCode::CONTINUE {
             active.release_upload();
@@ -372,16 +390,17 @@ fn failed(error: OriginError, mut request: OriginRequest, active: &mut Active, s
         }
         _ => None,
     };
-    SendFailed { error, unsent }
+    SendFailed { error, unsent, never_sent: false }
 }
 
-fn upgraded(head: ResponseHead, mut active: Active) -> OriginReply {
+fn upgraded(head: ResponseHead, mut active: Active, place: Arc<dyn Recycle>) -> OriginReply {
     let front = std::mem::take(&mut active.rbuf).freeze();
     OriginReply {
         status: head.status,
         version: head.version,
         headers: head.headers,
-        body: ReplyBody::Tunnel(Box::new(Rewound::new(front, active.io))),
+        // The tunnel keeps the connection's place among those of its origin for as long as it lives.
+        body: ReplyBody::Tunnel(Box::new(Rewound::new(front, active.io).holding(place))),
     }
 }
 

@@ -78,6 +78,9 @@ fn head_end(buf: &[u8], from: usize) -> Option<usize> {
 pub fn parse_request(buf: &[u8], seen: usize, limits: &HeadLimits) -> Result<Option<RequestHead>, Refusal> {
     // RFC 9112 section 2.2: empty lines before a request-line are skipped.
     let skip = leading_crlf(buf);
+    if skip > LEADING_BYTES_MAX {
+        return Err(Refusal::MalformedHead);
+    }
     let Some(end) = head_end(&buf[skip..], seen.saturating_sub(skip)) else {
         return match unfinished(&buf[skip..], limits) {
             Some(refusal) => Err(refusal),
@@ -95,9 +98,12 @@ pub fn parse_request(buf: &[u8], seen: usize, limits: &HeadLimits) -> Result<Opt
     parse_complete(&shared, limits, skip + end).map(Some)
 }
 
+/// Bytes of empty lines before a request-line.
+const LEADING_BYTES_MAX: usize = 8;
+
 fn leading_crlf(buf: &[u8]) -> usize {
     let mut skip = 0;
-    while buf[skip..].starts_with(b"\r\n") {
+    while skip <= LEADING_BYTES_MAX && buf[skip..].starts_with(b"\r\n") {
         skip += 2;
     }
     skip
@@ -270,8 +276,23 @@ fn upgrade_of(headers: &HeaderMap, version: Version, connection: Connection, has
     if version != Version::HTTP_11 || !connection.upgrade || has_body {
         return None;
     }
-    let value = headers.get(UPGRADE)?;
-    (!value.is_empty()).then(|| Bytes::copy_from_slice(value.as_bytes()))
+    let mut values = headers.get_all(UPGRADE).iter();
+    let value = values.next()?;
+    let usable = values.next().is_none() && is_tunnel_protocol(value.as_bytes());
+    usable.then(|| Bytes::copy_from_slice(value.as_bytes()))
+}
+
+/// Whether a protocol may be switched to: one token, and no version of HTTP. An origin that switched to those would be
+/// spoken to past every stage (h2c smuggling).
+pub(crate) fn is_tunnel_protocol(protocol: &[u8]) -> bool {
+    const REFUSED: [&[u8]; 3] = [b"h2c", b"h2", b"tls"];
+    is_token(protocol)
+        && !REFUSED.iter().any(|r| protocol.eq_ignore_ascii_case(r))
+        && !protocol.to_ascii_lowercase().starts_with(b"http")
+}
+
+fn is_token(value: &[u8]) -> bool {
+    !value.is_empty() && value.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b))
 }
 
 /// A parsed response head.
@@ -333,9 +354,8 @@ pub fn parse_response(buf: &[u8], seen: usize, head_bytes_max: usize) -> Result<
 /// would be passed on as what they are not.
 fn is_no_coding(value: &[u8]) -> bool {
     const KNOWN: [&[u8]; 6] = [b"chunked", b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress"];
-    let is_token =
-        !value.is_empty() && value.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b));
-    is_token && !KNOWN.iter().any(|known| value.eq_ignore_ascii_case(known))
+    is_token(value)
+        && !KNOWN.iter().any(|known| value.eq_ignore_ascii_case(known))
         // Something like "xchunked" is an attempt to be read in two ways.
         && !value.to_ascii_lowercase().windows(5).any(|w| w == b"chunk")
 }

@@ -169,6 +169,8 @@ pub(crate) async fn send_reply<X: Delivery>(
     let delimit = delimit(&reply, &ctx);
     let close = reply.close || !ctx.keep_alive || delimit == Delimit::Close;
     exchange.head_sent();
+    // What is left of a clock for the request's body is not the reply's.
+    shared.lock().timer().clear();
     let body = std::mem::replace(&mut reply.body, ReplyBody::Empty);
     let (mut source, stream, tunnel) = match body {
         ReplyBody::Full(bytes) if !ctx.head_request && delimit != Delimit::Nothing => (Source::One(bytes), None, None),

@@ -201,6 +201,10 @@ fn absolute_form(request: &mut Request) -> Result<(), Refusal> {
     };
     let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
+    // What came in plain text is no https request, whatever it says (RFC 9110 section 4.3.3).
+    if scheme == Scheme::Https && request.scheme == Scheme::Http {
+        return Err(Refusal::BadHost);
+    }
     if authority.is_empty() || authority.contains(&b'@') {
         return Err(Refusal::BadHost);
     }
@@ -209,7 +213,6 @@ fn absolute_form(request: &mut Request) -> Result<(), Refusal> {
     {
         return Err(Refusal::BadHost);
     }
-    request.scheme = if request.scheme == Scheme::Https { Scheme::Https } else { scheme };
     request.authority = Some(target.slice_ref(authority));
     request.target = match path.first() {
         Some(b'/') => target.slice_ref(path),

@@ -94,12 +94,18 @@ pub(crate) async fn send(
     timeouts: OriginTimeouts,
     interim: &Interim,
 ) -> Result<OriginReply, SendFailed> {
-    let fail = |error| SendFailed { error, unsent: None };
+    let fail = |error| SendFailed { error, unsent: None, never_sent: false };
     let head = head_of(&request).map_err(fail)?;
     let mut send = match timeout(timeouts.first_byte, link.send.clone().ready()).await {
         Ok(Ok(send)) => send,
         // The connection ended before the request touched it.
-        Ok(Err(_)) => return Err(SendFailed { error: OriginError::Terminated, unsent: Some(Box::new(request)) }),
+        Ok(Err(_)) => {
+            return Err(SendFailed {
+                error: OriginError::Terminated,
+                unsent: Some(Box::new(request)),
+                never_sent: true,
+            });
+        }
         Err(_) => return Err(fail(OriginError::LimitReached)),
     };
     let no_body = request.body.is_empty() && request.upgrade.is_none();
@@ -110,7 +116,12 @@ pub(crate) async fn send(
     let body = std::mem::replace(&mut request.body, RequestBody::empty());
     let mut exchange = Exchange {
         response,
-        upload: (!no_body && request.upgrade.is_none()).then(|| Upload { body, stream: None, pending: Bytes::new() }),
+        upload: (!no_body && request.upgrade.is_none()).then(|| Upload {
+            body,
+            stream: None,
+            pending: Bytes::new(),
+            moved: false,
+        }),
         timer: LazyTimer::default(),
         timeouts,
     };
@@ -124,7 +135,7 @@ pub(crate) async fn send(
         Err(error) => {
             let refused = matches!(&error, OriginError::Http2(text) if text == REFUSED);
             let unsent = (refused && no_body).then(|| Box::new(request));
-            return Err(SendFailed { error, unsent });
+            return Err(SendFailed { error, unsent, never_sent: refused });
         }
     };
     Ok(reply(response, &request.method, exchange.upload, tunnel, timeouts))
@@ -145,12 +156,13 @@ fn reply(
     let told = crate::h1::head::content_length(&headers).flatten();
     headers.remove(CONTENT_LENGTH);
     let mut status = parts.status;
+    let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let body = if let Some(send) = tunnel.filter(|_| status.is_success()) {
         status = StatusCode::SWITCHING_PROTOCOLS;
         ReplyBody::Tunnel(Box::new(super::send::H2Duplex::new(send, stream)))
     } else if *method == Method::HEAD {
         ReplyBody::Omitted { len: told }
-    } else if stream.is_end_stream() && upload.is_none() {
+    } else if bodiless || (stream.is_end_stream() && upload.is_none()) {
         ReplyBody::Empty
     } else {
         let body = ReplyStream { stream, upload, data_done: false, timer: LazyTimer::default(), timeouts };
@@ -163,6 +175,8 @@ struct Upload {
     body: RequestBody,
     stream: Option<SendStream<Bytes>>,
     pending: Bytes,
+    /// Bytes were handed over since somebody last asked.
+    moved: bool,
 }
 
 impl Upload {
@@ -186,6 +200,7 @@ impl Upload {
                 if stream.send_data(self.pending.split_to(n), false).is_err() {
                     return self.stop();
                 }
+                self.moved = true;
             }
             match std::task::ready!(self.body.poll_next(cx)) {
                 None => {
@@ -206,6 +221,10 @@ impl Upload {
                 },
             }
         }
+    }
+
+    fn take_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
     }
 
     fn stop(&mut self) -> Poll<Result<(), BodyError>> {
@@ -246,14 +265,20 @@ impl Exchange {
             Poll::Ready(Err(error)) => return Poll::Ready(Err(h2_error(&error))),
             Poll::Pending => {}
         }
-        if uploading {
+        let moved = self.upload.as_mut().is_some_and(Upload::take_moved);
+        // While the client's bytes are awaited its own clock runs; while the origin takes none, this one does.
+        let on_client = uploading && self.upload.as_ref().is_some_and(|upload| upload.pending.is_empty());
+        if moved || on_client {
             self.timer.clear();
+        }
+        if on_client {
             return Poll::Pending;
         }
         if !self.timer.is_set() {
             self.timer.set(Instant::now() + self.timeouts.first_byte);
         }
-        self.timer.poll_expired(cx).map(|()| Err(OriginError::ResponseTimeout))
+        let error = if uploading { OriginError::WriteTimeout } else { OriginError::ResponseTimeout };
+        self.timer.poll_expired(cx).map(|()| Err(error))
     }
 }
 
@@ -284,10 +309,14 @@ impl Body for ReplyStream {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        if let Some(upload) = &mut this.upload
-            && upload.poll(cx).is_ready()
-        {
-            this.upload = None;
+        if let Some(upload) = &mut this.upload {
+            let done = upload.poll(cx).is_ready();
+            if upload.take_moved() {
+                this.timer.clear();
+            }
+            if done {
+                this.upload = None;
+            }
         }
         if !this.data_done {
             match this.stream.poll_data(cx) {

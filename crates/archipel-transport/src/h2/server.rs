@@ -252,7 +252,7 @@ fn convert(
     let head_bytes = check_fields(&parts.headers, &parts.uri, settings)?;
     let authority = authority(&parts.uri, &mut parts.headers)?;
     join_cookies(&mut parts.headers);
-    let upgrade = parts.extensions.get::<h2::ext::Protocol>().map(|p| Bytes::copy_from_slice(p.as_str().as_bytes()));
+    let upgrade = protocol(&parts.extensions)?;
     let continue_owed = crate::h1::head::expectation(&parts.headers)?.then(|| queue.clone());
     let length = crate::h1::head::content_length(&parts.headers).ok_or(Refusal::BadContentLength)?;
     parts.headers.remove(CONTENT_LENGTH);
@@ -289,6 +289,16 @@ fn convert(
         head_bytes,
     };
     Ok((request, tunnel))
+}
+
+/// The `:protocol` of an extended CONNECT. It becomes a field of an HTTP/1.1 message: nothing but a token may pass.
+fn protocol(extensions: &http::Extensions) -> Result<Option<Bytes>, Refusal> {
+    let Some(protocol) = extensions.get::<h2::ext::Protocol>() else { return Ok(None) };
+    let protocol = protocol.as_str().as_bytes();
+    if !crate::h1::head::is_tunnel_protocol(protocol) {
+        return Err(Refusal::MalformedFields);
+    }
+    Ok(Some(Bytes::copy_from_slice(protocol)))
 }
 
 /// Our own limits on the field section; the sizes are those of RFC 9113 section 6.5.2.
