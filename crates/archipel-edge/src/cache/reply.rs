@@ -251,7 +251,7 @@ fn freshened(
     zone: &LiveZone,
     stored: &Stored<Meta>,
     update: &HeaderMap,
-) -> impl FnOnce(archipel_cache::PurgeStamp) -> Head<Meta> {
+) -> impl FnOnce(archipel_cache::PurgeStamp) -> Head<Meta> + use<> {
     let control = ResponseControl::from_headers(update, &zone.policy.targeted);
     let mut headers = stored.meta.fields.map.clone();
     validate::freshen(&mut headers, update, &control.directives);
