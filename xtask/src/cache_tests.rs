@@ -56,7 +56,7 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     process::await_port(&mut origin, port)?;
     let edge = Edge::start(root, &neutral(port))?;
     let base = format!("http://{}", edge.plain()?);
-    let mut cli = Command::new("node");
+    let mut cli = process::command("node");
     cli.current_dir(&suite).args(["--no-warnings", "test-engine/cli.mjs"]);
     cli.env("npm_config_base", &base).env("npm_package_config_id", options.id.as_deref().unwrap_or_default());
     let text = process::output("the suite", &mut cli, Duration::from_secs(RUN_SECONDS_MAX))?;
@@ -66,7 +66,7 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     }
     let results = suite.join("results.json");
     fs::write(&results, &text)?;
-    let mut report = Command::new("node");
+    let mut report = process::command("node");
     report.current_dir(&suite).arg("report.mjs").arg(&results);
     let text = process::output("the report", &mut report, Duration::from_secs(60))?;
     let tests: Vec<Test> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>().context("the report")?;
@@ -114,7 +114,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 fn start_origin(suite: &Path, port: u16) -> Result<Process> {
-    let mut command = Command::new("node");
+    let mut command = process::command("node");
     command.current_dir(suite).args(["--require", "./loopback-only.cjs", "test-engine/server/server.mjs"]);
     command.env("npm_config_protocol", "http").env("npm_config_port", port.to_string());
     command.env("npm_config_pidfile", suite.join("origin.pid"));

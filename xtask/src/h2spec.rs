@@ -48,7 +48,7 @@ pub fn spec(root: &Path, options: &SpecOptions) -> Result<()> {
     let origin = SmallOrigin::start()?;
     let mut edge = start(root, &origin)?;
     let address = if options.plain { edge.plain()? } else { edge.tls()? };
-    let mut command = Command::new(&options.binary);
+    let mut command = process::command(&options.binary);
     // By name, so that there is an SNI and the edge has a certificate for it.
     command.args(["--host", "localhost", "--port", &address.port().to_string(), "--timeout", "3"]);
     if !options.plain {
@@ -97,7 +97,7 @@ pub fn abuse(root: &Path, options: &AbuseOptions) -> Result<()> {
     let python = python(root)?;
     let origin = SmallOrigin::start()?;
     let mut edge = start(root, &origin)?;
-    let mut command = Command::new(&python.0);
+    let mut command = process::command(&python.0);
     if let Some(packages) = &python.1 {
         command.env("PYTHONPATH", packages);
     }

@@ -233,17 +233,24 @@ pub fn need(programs: &[(&str, &str)]) -> Result<()> {
     Ok(())
 }
 
-/// `program`, pinned to a processor core where one is given.
+/// `program`, which also ends when this process dies in a way that runs no destructors (Ctrl-C, a time limit).
+#[must_use]
+pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    if !installed("setpriv") {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM"]).arg(program);
+    command
+}
+
+/// As [`command`], pinned to a processor core where one is given.
 #[must_use]
 pub fn on_core(core: Option<usize>, program: impl AsRef<std::ffi::OsStr>) -> Command {
-    match core {
-        None => Command::new(program),
-        Some(core) => {
-            let mut command = Command::new("taskset");
-            command.arg("-c").arg(core.to_string()).arg(program);
-            command
-        }
-    }
+    let Some(core) = core else { return command(program) };
+    let mut pinned = command("taskset");
+    pinned.arg("-c").arg(core.to_string()).arg(program);
+    pinned
 }
 
 /// Runs a command to its end, at most for `limit`, and returns its standard output; its error goes to ours.

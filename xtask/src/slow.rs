@@ -4,7 +4,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -88,7 +88,7 @@ struct Found {
 }
 
 fn attack(mode: &Mode, target: SocketAddr, options: &Options) -> Result<Found> {
-    let mut command = Command::new("slowhttptest");
+    let mut command = process::command("slowhttptest");
     command.args(mode.flags).args(["-c", &options.connections.to_string(), "-r", "500", "-p", "2"]);
     command.args(["-l", &options.seconds.to_string(), "-u", &format!("http://{target}/")]);
     let mut attacker = Process::start("slowhttptest", command.stdout(Stdio::null()).stderr(Stdio::null()))?;
