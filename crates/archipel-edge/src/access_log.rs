@@ -151,11 +151,8 @@ impl WorkerLog {
     /// Adds a line.
     pub fn write(&self, record: &Record<'_>, metrics: &WorkerMetrics) {
         let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
-        // Writing to a Vec does not fail, and the record has no map with foreign keys.
-        if serde_json::to_writer(&mut batch.0, record).is_ok() {
-            batch.0.push(b'\n');
-            batch.1 += 1;
-        }
+        record.write_line(&mut batch.0);
+        batch.1 += 1;
         if batch.0.len() >= BATCH_BYTES {
             self.hand_over(&mut batch, metrics);
         }

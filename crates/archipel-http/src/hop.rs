@@ -12,26 +12,6 @@ use crate::list;
 /// How many fields a `Connection` field may name; the members behind are not looked at.
 pub const CONNECTION_OPTIONS_MAX: usize = 32;
 
-/// `Keep-Alive`
-pub const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-/// `Proxy-Connection`
-pub const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-/// `Proxy-Authentication-Info`
-pub const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
-/// `HTTP2-Settings`, of the abandoned upgrade to HTTP/2
-pub const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-
-/// Fields that belong to one hop, whatever `Connection` says.
-const HOP_BY_HOP: [HeaderName; 7] = [
-    header::CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::TRAILER,
-    HTTP2_SETTINGS,
-];
-
 /// Fields for all recipients, which a sender must not name in `Connection` (RFC 9110 section 7.6.1). Stripping them would let a
 /// client take out what Archipel sets or trusts, or what the origin's decision rests on.
 const PROTECTED: &[&str] = &[
@@ -93,25 +73,18 @@ pub fn is_protected(name: &HeaderName) -> bool {
 /// `TE` stays as `trailers` where that is a member, for a proxy that passes trailers on (RFC 9110 section 10.1.4); it goes
 /// otherwise. `Proxy-Authorization` and `Proxy-Authenticate` go: this proxy is not the one they speak to.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    // Most replies have none of them: looking at each name once is cheaper than looking each of them up.
-    if !headers.keys().any(is_hop_by_hop) {
+    // Looking at each name once is cheaper than looking up each name that may not stay.
+    let mut going: SmallVec<[HeaderName; 4]> = headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
+    if going.is_empty() {
         return;
     }
     let trailers = headers.contains_key(header::TE) && accepts_trailers(headers);
     if headers.contains_key(header::CONNECTION) {
-        for name in connection_options(headers) {
-            if !is_protected(&name) {
-                headers.remove(&name);
-            }
-        }
+        going.extend(connection_options(headers).into_iter().filter(|name| !is_protected(name)));
     }
-    for name in &HOP_BY_HOP {
+    for name in &going {
         headers.remove(name);
     }
-    headers.remove(header::PROXY_AUTHORIZATION);
-    headers.remove(header::PROXY_AUTHENTICATE);
-    headers.remove(PROXY_AUTHENTICATION_INFO);
-    headers.remove(header::TE);
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
