@@ -10,6 +10,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, TE};
 use http::{HeaderMap, Method, StatusCode, Version};
 use http_body::{Body, Frame};
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -47,8 +49,16 @@ impl Http1Link {
         Self { io, timer: LazyTimer::default(), opened: Instant::now(), exchanges: 0 }
     }
 
-    /// Whether the origin has kept it open and silent. Costs no system call while nothing has happened on it.
+    /// Whether the origin has kept it open and silent.
+    ///
+    /// The kernel is asked, not the runtime, which may not have heard yet: bytes that an origin sent beyond the length
+    /// that it had told would be read as the reply to the next request, which is another client's.
     pub fn is_usable(&mut self) -> bool {
+        if let Io::Tcp(stream) = &self.io {
+            let mut byte = [0u8; 1];
+            let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+            return matches!(rustix::net::recv(stream, &mut byte, flags), Err(Errno::WOULDBLOCK));
+        }
         let mut byte = [0u8; 1];
         let mut buf = ReadBuf::new(&mut byte);
         Pin::new(&mut self.io).poll_read(&mut Context::from_waker(Waker::noop()), &mut buf).is_pending()
