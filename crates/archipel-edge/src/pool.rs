@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use archipel_transport::h1::client::Http1Link;
+use archipel_transport::h1::client::{Http1Link, IdleState};
 use archipel_transport::h2::client::Http2Link;
 use archipel_transport::origin::{Link, OriginError, Recycle};
 use tokio::time::Instant;
@@ -23,6 +23,13 @@ pub(crate) struct PoolLimits {
     pub(crate) open_max: usize,
 }
 
+/// How long no connection to an origin is used twice after it sent bytes that nobody had asked for. Such bytes are read
+/// as the reply to the next request on that connection, and how soon they come is the origin's to choose: that no
+/// connection has a next request is the one answer that always helps.
+const DISTRUST: Duration = Duration::from_secs(60);
+/// Bytes that come later than this on an idle connection are a farewell (408 before a close), not the end of a reply.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 #[derive(Default)]
 struct Host {
     idle: Vec<(Http1Link, Instant)>,
@@ -30,6 +37,23 @@ struct Host {
     /// HTTP/1 connections that exist, idle ones included.
     open: usize,
     idle_timeout: Duration,
+    distrusted_until: Option<Instant>,
+}
+
+impl Host {
+    fn is_distrusted(&self) -> bool {
+        self.distrusted_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn distrust(&mut self, metrics: &WorkerMetrics) {
+        if !self.is_distrusted() {
+            tracing::warn!("an origin sends more than its replies; its connections are used once each for a minute");
+        }
+        metrics.labelled.count("origin_distrusted", "unasked_bytes");
+        self.distrusted_until = Some(Instant::now() + DISTRUST);
+        self.open = self.open.saturating_sub(self.idle.len());
+        self.idle.clear();
+    }
 }
 
 /// The connections of one worker.
@@ -60,10 +84,15 @@ impl Recycle for Ticket {
     fn recycle(&self, link: Http1Link) {
         let mut hosts = self.pool.lock();
         let host = hosts.entry(self.key).or_default();
-        if host.idle.len() < self.limits.idle_max && !self.limits.idle_timeout.is_zero() {
+        let keep = !self.limits.idle_timeout.is_zero() && !host.is_distrusted();
+        if keep && host.idle.len() < self.limits.idle_max {
             host.idle.push((link, Instant::now()));
             self.recycled.store(true, std::sync::atomic::Ordering::Relaxed);
         }
+    }
+
+    fn distrust(&self) {
+        self.pool.lock().entry(self.key).or_default().distrust(&self.pool.metrics);
     }
 }
 
@@ -138,10 +167,14 @@ impl Pool {
         }
         // The most recently used first: the others may age out.
         while let Some((mut link, since)) = host.idle.pop() {
-            if since.elapsed() < limits.idle_timeout && link.is_usable() {
+            let state = link.idle_state();
+            if since.elapsed() < limits.idle_timeout && state == IdleState::Silent {
                 return Some(Found::Http1(link));
             }
             host.open = host.open.saturating_sub(1);
+            if state == IdleState::Spoke && since.elapsed() < FAREWELL {
+                host.distrust(&self.metrics);
+            }
         }
         None
     }
@@ -172,13 +205,15 @@ impl Pool {
         for host in hosts.values_mut() {
             let timeout = host.idle_timeout;
             let before = host.idle.len();
-            host.idle.retain_mut(|(link, since)| now.duration_since(*since) < timeout && link.is_usable());
+            host.idle.retain_mut(|(link, since)| {
+                now.duration_since(*since) < timeout && link.idle_state() == IdleState::Silent
+            });
             host.open = host.open.saturating_sub(before - host.idle.len());
             if host.h2.as_ref().is_some_and(|link| !link.is_usable()) {
                 host.h2 = None;
             }
         }
-        hosts.retain(|_, host| host.open > 0 || host.h2.is_some());
+        hosts.retain(|_, host| host.open > 0 || host.h2.is_some() || host.is_distrusted());
     }
 }
 

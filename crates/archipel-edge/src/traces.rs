@@ -114,6 +114,7 @@ struct OneShot;
 
 impl Recycle for OneShot {
     fn recycle(&self, _link: archipel_transport::h1::client::Http1Link) {}
+    fn distrust(&self) {}
 }
 
 async fn post(endpoint: &HttpUrl, resolver: &Resolver, body: Bytes) -> Option<()> {

@@ -163,6 +163,8 @@ pub struct SendFailed {
 pub trait Recycle: Send + Sync {
     /// Called once, when the reply has been read to its end.
     fn recycle(&self, link: Http1Link);
+    /// The origin sent more than its reply: what comes on its connections cannot be told apart any more.
+    fn distrust(&self);
 }
 
 /// One connection to an origin.

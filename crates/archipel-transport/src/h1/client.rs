@@ -49,20 +49,39 @@ impl Http1Link {
         Self { io, timer: LazyTimer::default(), opened: Instant::now(), exchanges: 0 }
     }
 
-    /// Whether the origin has kept it open and silent.
+    /// What the origin did with the connection while nobody asked it anything.
     ///
     /// The kernel is asked, not the runtime, which may not have heard yet: bytes that an origin sent beyond the length
     /// that it had told would be read as the reply to the next request, which is another client's.
-    pub fn is_usable(&mut self) -> bool {
+    pub fn idle_state(&mut self) -> IdleState {
         if let Io::Tcp(stream) = &self.io {
             let mut byte = [0u8; 1];
             let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-            return matches!(rustix::net::recv(stream, &mut byte, flags), Err(Errno::WOULDBLOCK));
+            return match rustix::net::recv(stream, &mut byte, flags) {
+                Err(Errno::WOULDBLOCK) => IdleState::Silent,
+                Ok((0, _)) | Err(_) => IdleState::Closed,
+                Ok(_) => IdleState::Spoke,
+            };
         }
         let mut byte = [0u8; 1];
         let mut buf = ReadBuf::new(&mut byte);
-        Pin::new(&mut self.io).poll_read(&mut Context::from_waker(Waker::noop()), &mut buf).is_pending()
+        match Pin::new(&mut self.io).poll_read(&mut Context::from_waker(Waker::noop()), &mut buf) {
+            Poll::Pending => IdleState::Silent,
+            Poll::Ready(Ok(())) if !buf.filled().is_empty() => IdleState::Spoke,
+            Poll::Ready(_) => IdleState::Closed,
+        }
     }
+}
+
+/// What an origin did with an idle connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdleState {
+    /// Nothing: it can carry another request.
+    Silent,
+    /// Closed it, as origins may at any time.
+    Closed,
+    /// Sent bytes that nobody asked for.
+    Spoke,
 }
 
 enum Upload {
@@ -461,7 +480,9 @@ fn without_framing(mut headers: HeaderMap) -> HeaderMap {
 }
 
 fn recycle_if(active: Active, keep: bool, recycle: &Arc<dyn Recycle>) {
-    if keep && active.reusable() {
+    if !active.rbuf.is_empty() {
+        recycle.distrust();
+    } else if keep && active.reusable() {
         recycle.recycle(active.into_link());
     }
 }
