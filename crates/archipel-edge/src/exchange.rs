@@ -124,8 +124,9 @@ pub struct Exchange {
     pub asked: Asked,
     /// The client's address, after what trusted peers said.
     pub client: IpAddr,
-    /// 128 random-looking bits, also the trace id.
-    pub id: u128,
+    /// 128 random-looking bits, also the trace id; high half first. Two halves and not one number: a `u128` would ask
+    /// the allocator for 16-byte alignment of every future that holds an exchange, which is its slow path.
+    pub id: [u64; 2],
     /// The zone, once found.
     pub zone: Option<Arc<LiveZone>>,
     /// What the cache did.
@@ -171,8 +172,10 @@ impl Exchange {
     /// The request id as it is sent and logged.
     pub fn id_text(&self) -> [u8; 32] {
         let mut text = [0; 32];
-        for (i, digit) in text.iter_mut().enumerate() {
-            *digit = b"0123456789abcdef"[(self.id >> (124 - 4 * i)) as usize & 15];
+        for (half, digits) in self.id.iter().zip(text.chunks_exact_mut(16)) {
+            for (i, digit) in digits.iter_mut().enumerate() {
+                *digit = b"0123456789abcdef"[(half >> (60 - 4 * i)) as usize & 15];
+            }
         }
         text
     }

@@ -37,8 +37,8 @@ impl Traces {
     }
 
     /// Whether an exchange of this id is to be traced.
-    pub(crate) fn wants(&self, id: u128) -> bool {
-        self.endpoint.is_some() && (id as u64) <= self.threshold
+    pub(crate) fn wants(&self, id: [u64; 2]) -> bool {
+        self.endpoint.is_some() && id[1] <= self.threshold
     }
 
     pub(crate) fn has_spans(&self) -> bool {
@@ -56,8 +56,8 @@ impl Traces {
             metrics.traces_dropped.add(1);
             return;
         }
-        let trace = format!("{:032x}", ex.id);
-        let root = format!("{:016x}", (ex.id >> 64) as u64 | 1);
+        let trace = format!("{:016x}{:016x}", ex.id[0], ex.id[1]);
+        let root = format!("{:016x}", ex.id[0] | 1);
         let nanos = |t: SystemTime| t.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_nanos()).to_string();
         let at = |instant: std::time::Instant| nanos(ex.times.wall + instant.duration_since(ex.times.begun));
         let status = ex.status.map_or(499, |s| s.as_u16());
@@ -78,7 +78,7 @@ impl Traces {
         }));
         if let Some((asked, replied)) = ex.times.origin_asked.zip(ex.times.origin_replied) {
             spans.push(json!({
-                "traceId": trace, "spanId": format!("{:016x}", (ex.id as u64) | 1), "parentSpanId": root,
+                "traceId": trace, "spanId": format!("{:016x}", ex.id[1] | 1), "parentSpanId": root,
                 "name": "origin", "kind": 3, "startTimeUnixNano": at(asked), "endTimeUnixNano": at(replied),
                 "attributes": [number("http.response.status_code", ex.origin_status.map_or(0, |s| s.as_u16()))],
             }));

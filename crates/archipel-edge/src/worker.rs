@@ -69,7 +69,7 @@ impl Worker {
         }
     }
 
-    pub(crate) fn next_id(&self) -> u128 {
+    pub(crate) fn next_id(&self) -> [u64; 2] {
         self.ids.next()
     }
 }
@@ -88,7 +88,7 @@ impl Ids {
         Self { high: crate::node::random(), next: AtomicU64::new(crate::node::random()) }
     }
 
-    fn next(&self) -> u128 {
+    fn next(&self) -> [u64; 2] {
         // SplitMix64 (Steele, Lea, Flood 2014): a bijection of the counter, so no two are equal.
         let n = self.next.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         let mix = |mut z: u64| {
@@ -96,7 +96,7 @@ impl Ids {
             z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             z ^ (z >> 31)
         };
-        u128::from(mix(n ^ self.high)) << 64 | u128::from(mix(n))
+        [mix(n ^ self.high), mix(n)]
     }
 }
 

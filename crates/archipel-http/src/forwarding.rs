@@ -153,10 +153,30 @@ pub fn write_forwarded(headers: &mut HeaderMap, client: &ForwardedClient<'_>, ke
     }
 }
 
+/// Dotted decimals, without the formatting machinery: this is done for each request that is forwarded.
+fn v4_text(octets: [u8; 4]) -> String {
+    let mut text = String::with_capacity(15);
+    for (i, octet) in octets.into_iter().enumerate() {
+        if i > 0 {
+            text.push('.');
+        }
+        for unit in [100, 10, 1] {
+            if octet >= unit || unit == 1 {
+                text.push(char::from(b'0' + octet / unit % 10));
+            }
+        }
+    }
+    text
+}
+
 /// An address as a field value.
 pub fn address_value(address: IpAddr) -> HeaderValue {
     // Hexadecimal digits, dots and colons only.
-    HeaderValue::try_from(address.to_canonical().to_string()).unwrap_or_else(|_| HeaderValue::from_static(""))
+    let text = match address.to_canonical() {
+        IpAddr::V4(v4) => v4_text(v4.octets()),
+        v6 => v6.to_string(),
+    };
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// Which field tells the client's address.

@@ -133,3 +133,11 @@ fn writing() {
     ]);
     assert_eq!(fields, expected);
 }
+
+#[test]
+fn addresses_are_written_as_the_standard_library_does() {
+    for n in 0..=255u8 {
+        let octets = [n, 255 - n, 0, n / 2];
+        assert_eq!(v4_text(octets), std::net::Ipv4Addr::from(octets).to_string());
+    }
+}
