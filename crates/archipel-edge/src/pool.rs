@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use archipel_transport::h1::client::{Http1Link, IdleState};
+use archipel_transport::h1::link::{Http1Link, IdleState};
 use archipel_transport::h2::client::Http2Link;
 use archipel_transport::origin::{Link, OriginError, Recycle};
 use tokio::time::Instant;

@@ -113,7 +113,7 @@ fn number(key: &str, value: u16) -> Value {
 struct OneShot;
 
 impl Recycle for OneShot {
-    fn recycle(&self, _link: archipel_transport::h1::client::Http1Link) {}
+    fn recycle(&self, _link: archipel_transport::h1::link::Http1Link) {}
     fn distrust(&self) {}
 }
 

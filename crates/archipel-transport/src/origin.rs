@@ -11,8 +11,8 @@ use thiserror::Error;
 use tokio::net::TcpStream;
 
 use crate::body::{BodyError, RequestBody};
-use crate::h1::client::Http1Link;
 use crate::h1::head::BadResponse;
+use crate::h1::link::Http1Link;
 use crate::h2::client::Http2Link;
 use crate::interim::Interim;
 use crate::io::Io;

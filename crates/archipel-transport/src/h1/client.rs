@@ -4,20 +4,19 @@
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, TE};
 use http::{HeaderMap, Method, StatusCode, Version};
 use http_body::{Body, Frame};
-use rustix::io::Errno;
-use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::chunked::{Decoder, Step};
 use super::encode;
 use super::head::{self, BadResponse, Connection, Framing, ResponseHead};
+use super::link::Http1Link;
 use super::scratch::{with_head_buffer, with_read_buffer};
 use crate::body::{BodyError, RequestBody};
 use crate::interim::Interim;
@@ -32,57 +31,6 @@ use crate::tunnel::Rewound;
 pub const RESPONSE_HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Interim responses to one request.
 const INTERIM_MAX: u32 = 32;
-
-/// An idle connection.
-pub struct Http1Link {
-    io: Io,
-    timer: LazyTimer,
-    /// When it was opened.
-    pub opened: Instant,
-    /// Exchanges it has carried.
-    pub exchanges: u32,
-}
-
-impl Http1Link {
-    /// A new connection.
-    pub fn new(io: Io) -> Self {
-        Self { io, timer: LazyTimer::default(), opened: Instant::now(), exchanges: 0 }
-    }
-
-    /// What the origin did with the connection while nobody asked it anything.
-    ///
-    /// The kernel is asked, not the runtime, which may not have heard yet: bytes that an origin sent beyond the length
-    /// that it had told would be read as the reply to the next request, which is another client's.
-    pub fn idle_state(&mut self) -> IdleState {
-        if let Io::Tcp(stream) = &self.io {
-            let mut byte = [0u8; 1];
-            let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-            return match rustix::net::recv(stream, &mut byte, flags) {
-                Err(Errno::WOULDBLOCK) => IdleState::Silent,
-                Ok((0, _)) | Err(_) => IdleState::Closed,
-                Ok(_) => IdleState::Spoke,
-            };
-        }
-        let mut byte = [0u8; 1];
-        let mut buf = ReadBuf::new(&mut byte);
-        match Pin::new(&mut self.io).poll_read(&mut Context::from_waker(Waker::noop()), &mut buf) {
-            Poll::Pending => IdleState::Silent,
-            Poll::Ready(Ok(())) if !buf.filled().is_empty() => IdleState::Spoke,
-            Poll::Ready(_) => IdleState::Closed,
-        }
-    }
-}
-
-/// What an origin did with an idle connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IdleState {
-    /// Nothing: it can carry another request.
-    Silent,
-    /// Closed it, as origins may at any time.
-    Closed,
-    /// Sent bytes that nobody asked for.
-    Spoke,
-}
 
 enum Upload {
     Done,

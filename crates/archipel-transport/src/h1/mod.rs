@@ -6,6 +6,7 @@ pub mod client;
 pub(crate) mod conn;
 pub mod encode;
 pub mod head;
+pub mod link;
 pub(crate) mod scratch;
 pub(crate) mod send;
 pub mod server;
