@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::check_cache::check_cache;
 use crate::compile::{NamedZone, Part, listeners};
 use crate::diagnostic::{Code, Diagnostics, Problem};
 use crate::node::NodeConfig;
@@ -141,6 +142,7 @@ pub(crate) fn check_zone(zone: &Part<ZoneConfig>, node: &Part<NodeConfig>, out: 
         let message = format!("`cache.object_bytes_max` is above the node's {}, which holds", units::show_bytes(all));
         zone.report(out, "cache.object_bytes_max", Problem::warning(Code::NoEffect, message));
     }
+    check_cache(zone, out);
     check_origin(zone, node, out);
 }
 

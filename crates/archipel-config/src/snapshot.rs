@@ -8,9 +8,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 
+use crate::cache::ZoneCache;
 use crate::host::{HOST_BYTES_MAX, HostPattern};
 use crate::node::NodeConfig;
-use crate::zone::{ErrorPageFiles, ZoneCache, ZoneHeaders, ZoneLimits, ZoneOrigin, ZoneTls};
+use crate::zone::{ErrorPageFiles, ZoneHeaders, ZoneLimits, ZoneOrigin, ZoneTls};
 
 /// Everything that the configuration says, checked and ready for use.
 #[derive(Clone, Debug)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use serde_json::json;
 
+use crate::cache::ZoneCache;
 use crate::diagnostic::{Code, Problem};
 use crate::host::{self, HostPattern};
 use crate::kind::{
@@ -84,36 +85,6 @@ settings! {
 }
 
 settings! {
-    /// What is stored, and for how long (RFC 9111).
-    pub struct ZoneCache {
-        settings {
-            /// Whether anything is stored.
-            enabled: bool = Flag, true;
-            /// Lifetime of replies that state none; 0s stores only what the origin allows.
-            default_ttl: Duration = Time(0, 365 * DAY), Duration::ZERO;
-            /// Whether a visitor's `Cache-Control` and `Pragma` are obeyed. Off, so that a visitor cannot make the origin work.
-            honour_request_directives: bool = Flag, false;
-            /// Whether requests for an object that is being fetched wait for it instead of asking the origin too.
-            collapse: bool = Flag, true;
-            /// How long such a request waits before it asks the origin itself.
-            collapse_wait: Duration = Time(0, 600 * SECOND), Duration::from_secs(10);
-            /// Largest object that the zone stores; 0 is the node's `cache.object_bytes_max`.
-            object_bytes_max: u64 = Bytes(0, 1 << 40), 0;
-            /// How long after its end a reply may be served if the origin fails (RFC 5861 section 4), where the reply does not say.
-            stale_if_error: Duration = Time(0, 365 * DAY), Duration::ZERO;
-            /// How long after its end a reply may be served while a new one is fetched (RFC 5861 section 3), where the reply does not say.
-            stale_while_revalidate: Duration = Time(0, 365 * DAY), Duration::ZERO;
-            /// Whether replies with `Set-Cookie` are stored. One visitor's cookie would reach the others.
-            store_set_cookie: bool = Flag, false;
-            /// Whether replies carry `Cache-Status` (RFC 9211).
-            cache_status: bool = Flag, true;
-            /// Whether the query is left out of the cache key.
-            ignore_query: bool = Flag, false;
-        }
-    }
-}
-
-settings! {
     /// TLS towards the zone's visitors.
     pub struct ZoneTls {
         settings {
@@ -178,7 +149,7 @@ settings! {
     }
 }
 
-all_defaults!(ZoneCache, ZoneTls, ZoneLimits, ZoneHeaders, ErrorPageFiles);
+all_defaults!(ZoneTls, ZoneLimits, ZoneHeaders, ErrorPageFiles);
 
 /// The `Host` that the origin sees.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use archipel_config::{CidrSet, ClientAddressHeader, OriginHost, Snapshot, Zone, ZoneOrigin};
 use archipel_http::Policy;
-use archipel_http::date::DELTA_SECONDS_MAX;
 use archipel_http::forwarding::AddressSource;
-use archipel_http::policy::{EdgeTtl, SetCookie};
+use archipel_http::policy::EdgeTtl;
 use archipel_transport::origin::OriginProtocol;
 use archipel_transport::tls::client::{OriginAlpn, OriginTls, OriginTlsConfigError, OriginTrust, TrustRoots};
 use http::{HeaderName, HeaderValue};
 use thiserror::Error;
+
+use crate::cache::rules::{self, Rules};
 
 /// A configuration that cannot be put to use although its documents are right.
 #[derive(Debug, Error)]
@@ -44,8 +45,10 @@ pub struct Live {
 pub struct LiveZone {
     /// The configuration.
     pub zone: Arc<Zone>,
-    /// Cache policy.
+    /// Cache policy, where no rule says otherwise.
     pub policy: Policy,
+    /// The cache rules, where there are any.
+    pub(crate) rules: Option<Rules>,
     /// The origin.
     pub origin: LiveOrigin,
 }
@@ -70,6 +73,17 @@ pub struct LiveOrigin {
     pub pool: u64,
 }
 
+impl LiveZone {
+    /// All forms that a canonical path and query can take in the cache keys of this zone: for what purges by URL.
+    pub(crate) fn key_targets(&self, path_and_query: &str) -> Vec<Box<str>> {
+        match &self.rules {
+            Some(rules) => rules.targets(self, path_and_query),
+            None if self.zone.cache.ignore_query => vec![path_and_query.split('?').next().unwrap_or("/").into()],
+            None => vec![path_and_query.into()],
+        }
+    }
+}
+
 impl Live {
     /// Compiles a snapshot.
     ///
@@ -84,6 +98,7 @@ impl Live {
             let live = LiveZone {
                 zone: zone.clone(),
                 policy: policy_of(zone, snapshot.node.cache.object_bytes_max),
+                rules: Rules::new(zone),
                 origin: roots
                     .origin(&zone.origin)
                     .map_err(|source| LiveError::OriginTls { zone: zone.name.to_string(), source })?,
@@ -121,13 +136,14 @@ fn address_source(header: ClientAddressHeader) -> AddressSource {
 fn policy_of(zone: &Zone, node_object_bytes_max: u64) -> Policy {
     let cache = &zone.cache;
     let base = if cache.honour_request_directives { Policy::neutral() } else { Policy::edge() };
-    let seconds =
-        |d: std::time::Duration| u32::try_from(d.as_secs()).unwrap_or(DELTA_SECONDS_MAX).min(DELTA_SECONDS_MAX);
-    let optional = |d: std::time::Duration| (!d.is_zero()).then(|| seconds(d));
+    let optional = |d: std::time::Duration| (!d.is_zero()).then(|| rules::seconds(d));
     Policy {
         honour_request_directives: cache.honour_request_directives,
-        set_cookie: if cache.store_set_cookie { SetCookie::Store } else { SetCookie::Refuse },
+        set_cookie: rules::set_cookie(cache.set_cookie),
         edge_ttl: optional(cache.default_ttl).map_or(EdgeTtl::Respect, EdgeTtl::Default),
+        error_seconds_max: cache.error_ttl_max.map(rules::seconds),
+        always_online: rules::always_online(cache.always_online, rules::seconds(cache.always_online_max)),
+        deception_guard: cache.deception_guard,
         stale_if_error_default_seconds: optional(cache.stale_if_error),
         stale_while_revalidate_default_seconds: optional(cache.stale_while_revalidate),
         object_bytes_max: match cache.object_bytes_max {

@@ -93,13 +93,18 @@ impl Node {
         let live = self.live();
         let zone = live.zone_for_host(&parsed.host).ok_or_else(|| PurgeError::UnknownHost(parsed.host.to_string()))?;
         let mut target = target::canonical_path(parsed.path.as_bytes())?.into_owned();
-        if let Some(query) = query.filter(|_| !zone.zone.cache.ignore_query) {
+        if let Some(query) = query {
             target.push('?');
             target.push_str(target::check_query(query.as_bytes())?);
         }
         let authority = parsed.authority();
-        let key = CacheKey { zone: zone.zone.id, scheme, host: &authority, path_and_query: &target, extra: "" };
-        let purged = self.store.purge_key(&KeyRef::new(&key, self.key_seed), kind);
-        Ok(PurgeReport { sequence: purged.sequence, objects: purged.objects })
+        let mut report = PurgeReport { sequence: 0, objects: 0 };
+        for target in zone.key_targets(&target) {
+            let key = CacheKey { zone: zone.zone.id, scheme, host: &authority, path_and_query: &target, extra: "" };
+            let purged = self.store.purge_key(&KeyRef::new(&key, self.key_seed), kind);
+            report.sequence = purged.sequence;
+            report.objects += purged.objects;
+        }
+        Ok(report)
     }
 }

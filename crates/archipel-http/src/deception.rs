@@ -40,7 +40,8 @@ const ARCHIVE: Promise = Promise::Types(&[
     b"application/vnd.",
     b"application/epub+zip",
 ]);
-const OFFICE: Promise = Promise::Types(&[b"application/vnd.", b"application/ms", b"application/x-", b"application/zip"]);
+const OFFICE: Promise =
+    Promise::Types(&[b"application/vnd.", b"application/ms", b"application/x-", b"application/zip"]);
 
 /// Extensions in lower case, sorted, with what they promise. Names of pages (`html`, `php`, `aspx`) and of data that is often made
 /// for one visitor (`json`, `xml`, `csv`, `txt`) promise nothing here.
@@ -165,7 +166,9 @@ mod tests {
     #[test]
     fn the_table_is_sorted_and_within_its_bound() {
         assert!(EXTENSIONS.is_sorted_by(|a, b| a.0 < b.0));
-        assert!(EXTENSIONS.iter().all(|(known, _)| known.len() <= EXTENSION_BYTES_MAX && *known == known.to_lowercase()));
+        assert!(
+            EXTENSIONS.iter().all(|(known, _)| known.len() <= EXTENSION_BYTES_MAX && *known == known.to_lowercase())
+        );
     }
 
     #[test]

@@ -161,7 +161,8 @@ fn checked(value: &[u8]) -> Result<(), KeyRefused> {
 
 /// The cookies of a request over all its lines, as name and value without the spaces around them.
 pub fn cookies(request: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let pairs = request.get_all(header::COOKIE).into_iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    let pairs =
+        request.get_all(header::COOKIE).into_iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
     pairs.filter(|pair| !pair.trim_ascii().is_empty()).map(|pair| match memchr::memchr(b'=', pair) {
         Some(at) => (pair[..at].trim_ascii(), pair.get(at + 1..).unwrap_or_default().trim_ascii()),
         None => (pair.trim_ascii(), &[][..]),

@@ -73,7 +73,8 @@ fn keys_separate_what_they_name_and_nothing_else() {
     let parts = KeyParts { query: only, ..parts() };
     for _ in 0..5_000 {
         let mut word = || (0..next(4)).map(|_| alphabet[next(alphabet.len() as u64) as usize]).collect::<String>();
-        let (keyed, other): (Vec<String>, Vec<String>) = ((0..8).map(|_| word()).collect(), (0..8).map(|_| word()).collect());
+        let (keyed, other): (Vec<String>, Vec<String>) =
+            ((0..8).map(|_| word()).collect(), (0..8).map(|_| word()).collect());
         let key = |keyed: &[String], unkeyed: &[String]| {
             let cookie = |text: &str| text.replace([' ', ','], "");
             let (k, u) = (&keyed[3], &unkeyed[1]);

@@ -44,7 +44,8 @@ fn find<'a, T: AsRef<str>>(range: &[u8], known: &'a [T]) -> Option<&'a str> {
     }
     tags.find(|tag| {
         let tag = tag.as_bytes();
-        tag.get(..range.len()).is_some_and(|start| start.eq_ignore_ascii_case(range)) && tag.get(range.len()) == Some(&b'-')
+        tag.get(..range.len()).is_some_and(|start| start.eq_ignore_ascii_case(range))
+            && tag.get(range.len()) == Some(&b'-')
     })
 }
 

@@ -27,6 +27,7 @@ pub mod language;
 pub mod list;
 pub mod no_vary_search;
 pub mod partial;
+pub mod path_pattern;
 pub mod policy;
 pub mod proxy_status;
 pub mod query;

@@ -219,7 +219,8 @@ mod tests {
 
     #[test]
     fn only_these() {
-        let only = |target: &str, expected: &str| check(QueryKeep::Only(names(&["id", "p_*"])), false, target, expected);
+        let only =
+            |target: &str, expected: &str| check(QueryKeep::Only(names(&["id", "p_*"])), false, target, expected);
         only("/a?id=1&x=2&p_q=3&p=4", "/a?id=1&p_q=3");
         only("/a?x=2", "/a");
         // Whatever some origin could read as `id` stays.
@@ -231,7 +232,8 @@ mod tests {
 
     #[test]
     fn all_but_these() {
-        let except = |target: &str, expected: &str| check(QueryKeep::Except(names(&["utm_*", "fb.x"])), false, target, expected);
+        let except =
+            |target: &str, expected: &str| check(QueryKeep::Except(names(&["utm_*", "fb.x"])), false, target, expected);
         except("/a?id=1&utm_source=x&utm_=2&fb.x=1", "/a?id=1");
         except("/a?utm%5Fsource=x", "/a");
         for stays in ["utm_x;id=1", "utm_x[=1", "UTM_x=1", "utm%255Fsource=1", "utm.x=1", "fb_x=1"] {

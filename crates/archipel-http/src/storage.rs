@@ -252,7 +252,11 @@ fn check_freshness(
         !meta.forbids_stale() && (meta.stale_while_revalidate > 0 || meta.stale_if_error.is_some_and(|s| s > 0));
     let ever_fresh = !meta.no_cache && meta.lifetime.seconds > meta.corrected_initial_age;
     let keeps_site_online = reuse::may_stand_in(meta, policy).is_some();
-    if ever_fresh || may_be_served_stale || keeps_site_online || meta.has_validator() { Ok(()) } else { Err(NotStored::Useless) }
+    if ever_fresh || may_be_served_stale || keeps_site_online || meta.has_validator() {
+        Ok(())
+    } else {
+        Err(NotStored::Useless)
+    }
 }
 
 /// Whether this cache knows what the status means for caching, as `must-understand` asks (RFC 9111 section 5.2.2.3).

@@ -140,7 +140,14 @@ fn the_preferred_language_selects() {
     let first = [("accept-language", "en, de"), ("foo", "1")];
     let second = [("accept-language", "de"), ("foo", "2")];
     check_with("de", &by_language(), "Accept-Language, Foo", &first, &second, false);
-    check_with("de", &VaryRules::exact(), "Accept-Language", &[("accept-language", "en, de")], &[("accept-language", "de")], false);
+    check_with(
+        "de",
+        &VaryRules::exact(),
+        "Accept-Language",
+        &[("accept-language", "en, de")],
+        &[("accept-language", "de")],
+        false,
+    );
 }
 
 #[test]
@@ -173,7 +180,8 @@ fn fields_that_do_not_count() {
 fn languages_of_the_site() {
     let rules = VaryRules { languages: ["en".into(), "de".into()].into(), ..VaryRules::exact() };
     let accept = |value: &'static str| [("accept-language", value)];
-    let check = |first: &[_], second: &[_], expected| check_with("", &rules, "Accept-Language", first, second, expected);
+    let check =
+        |first: &[_], second: &[_], expected| check_with("", &rules, "Accept-Language", first, second, expected);
     check(&accept("de-at, en;q=0.5"), &accept("fr, de"), true);
     check(&accept("fr"), &accept("en"), true);
     check(&accept("fr"), &[], true);

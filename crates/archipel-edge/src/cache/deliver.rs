@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use archipel_cache::{FillReader, Stored};
+use archipel_http::browser;
 use archipel_http::cache_status::{CACHE_STATUS, CacheStatus, Forward};
 use archipel_http::range::{self, ByteRange, RangeOutcome};
 use archipel_http::validate::{self, Precondition, Scope};
@@ -139,10 +140,19 @@ fn not_modified(reply: &mut Reply, meta: &Meta) {
 }
 
 fn finish(ex: &mut Exchange, zone: &LiveZone, mut reply: Reply, meta: &Meta, age: u32, served: &Served) -> Reply {
+    for_browser(ex, zone, &mut reply, age);
     reply.add(AGE, HeaderValue::from(age));
     let ttl = i64::from(meta.facts.lifetime.seconds) - i64::from(age);
     mark(ex, zone, &mut reply, served, Some(ttl));
     reply
+}
+
+/// Tells the visitor's browser how long to keep a reply, where the zone's rules say so.
+pub(super) fn for_browser(ex: &Exchange, zone: &LiveZone, reply: &mut Reply, age: u32) {
+    let ttl = ex.policy(zone).browser_ttl;
+    if browser::applies(reply.status, reply.headers(), ttl) {
+        browser::rewrite(reply.status, reply.headers_mut(), ttl, age);
+    }
 }
 
 /// A part of a stored body.

@@ -71,6 +71,7 @@ pub(super) fn refresh(ex: &Exchange, zone: &LiveZone, stored: &Arc<Stored<Meta>>
     background.verdicts = None;
     background.live = ex.live.clone();
     background.zone = ex.zone.clone();
+    background.ruling = ex.ruling.clone();
     let plan = Plan {
         kind: Kind::Whole(Some(stored.clone())),
         why: Forward::Stale,

@@ -85,7 +85,7 @@ async fn follow(
 }
 
 fn fits(ex: &Exchange, zone: &LiveZone, meta: &Meta) -> bool {
-    let decided = || reuse::decide(&ex.asked.headers, &meta.facts, &zone.policy, ex.now());
+    let decided = || reuse::decide(&ex.asked.headers, &meta.facts, ex.policy(zone), ex.now());
     // What arrived before this request began must be usable by its own rules; what arrived since is the answer to it,
     // unless it is one that each request has to ask for itself.
     let usable = || match decided() {
@@ -93,7 +93,7 @@ fn fits(ex: &Exchange, zone: &LiveZone, meta: &Meta) -> bool {
         Reuse::OnlyIfCached => false,
         _ => true,
     };
-    meta.facts.vary.matches(&meta.vary, &ex.asked.headers, zone.policy.vary) && usable()
+    meta.facts.vary.matches(&meta.vary, &ex.asked.headers, &ex.policy(zone).vary) && usable()
 }
 
 fn serve_stored(ex: &mut Exchange, zone: &LiveZone, stored: &Arc<Stored<Meta>>, plan: &Plan) -> Reply {

@@ -4,6 +4,7 @@
 //! - [`join`]: waiting for another request's fetch instead of fetching;
 //! - [`reply`]: what an origin's reply means for the store and for the client;
 //! - [`fill`]: bodies on their way into the store, and revalidation in the background;
+//! - [`rules`]: what the zone's rules change for a request: policy, key, bypass;
 //! - [`deliver`]: replies made from stored responses: ranges, preconditions, `Age`, `Cache-Status`.
 //!
 //! Must never read bytes from a socket or decide what a field means.
@@ -12,6 +13,7 @@ mod deliver;
 mod fill;
 mod join;
 mod reply;
+pub(crate) mod rules;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -95,8 +97,13 @@ impl Plan {
 
 /// The key of an exchange's target in its zone.
 pub(crate) fn key_of<'a>(ex: &'a Exchange, zone: &LiveZone) -> CacheKey<'a> {
-    let path_and_query = if zone.zone.cache.ignore_query { ex.asked.path() } else { &ex.asked.path_and_query };
-    CacheKey { zone: zone.zone.id, scheme: ex.asked.scheme, host: &ex.asked.authority, path_and_query, extra: "" }
+    let as_asked = if zone.zone.cache.ignore_query { ex.asked.path() } else { &ex.asked.path_and_query };
+    let (path_and_query, extra) = match &ex.ruling {
+        None => (as_asked, ""),
+        // Where the rules leave the target as received they have looked at `ignore_query` too.
+        Some(ruling) => (ruling.target.as_deref().unwrap_or(&ex.asked.path_and_query), &*ruling.extra),
+    };
+    CacheKey { zone: zone.zone.id, scheme: ex.asked.scheme, host: &ex.asked.authority, path_and_query, extra }
 }
 
 /// What the store has for a request.
@@ -117,9 +124,10 @@ pub(crate) fn find(ex: &Exchange, zone: &LiveZone) -> Found {
     let key = key_of(ex, zone);
     let key = KeyRef::new(&key, node.key_seed);
     let headers = &ex.asked.headers;
-    let fits = |stored: &Stored<Meta>| stored.meta.facts.vary.matches(&stored.meta.vary, headers, zone.policy.vary);
+    let policy = ex.policy(zone);
+    let fits = |stored: &Stored<Meta>| stored.meta.facts.vary.matches(&stored.meta.vary, headers, &policy.vary);
     let Some(found) = node.store.lookup(&key, fits) else {
-        if reuse::is_only_if_cached(headers, &zone.policy) {
+        if reuse::is_only_if_cached(headers, policy) {
             return Found::OnlyIfCached;
         }
         return Found::Missing { other_variants: !node.store.variants(&key).is_empty() };
@@ -128,7 +136,7 @@ pub(crate) fn find(ex: &Exchange, zone: &LiveZone) -> Found {
     if found.soft_purged {
         return Found::Ask { stored, why: Revalidate::Stale };
     }
-    match reuse::decide(headers, &stored.meta.facts, &zone.policy, ex.now()) {
+    match reuse::decide(headers, &stored.meta.facts, policy, ex.now()) {
         Reuse::Fresh { age } => Found::Serve { stored, age, stale: false, refresh: false },
         Reuse::Stale { age } => Found::Serve { stored, age, stale: true, refresh: false },
         Reuse::StaleWhileRevalidate { age } => Found::Serve { stored, age, stale: true, refresh: true },
@@ -149,6 +157,9 @@ fn bypass(ex: &Exchange, zone: &LiveZone) -> Option<(&'static str, Forward)> {
         let why = if bypass == Bypass::Method { Forward::Method } else { Forward::Bypass };
         return Some((bypass.as_str(), why));
     }
+    if let Some(reason) = ex.ruling.as_ref().and_then(|ruling| ruling.bypass) {
+        return Some((reason, Forward::Bypass));
+    }
     // A GET with content: what the content means is not in the key (the "fat GET" of cache poisoning).
     (!ex.asked.body.is_empty()).then_some(("request_content", Forward::Bypass))
 }
@@ -158,6 +169,7 @@ pub(crate) fn look_up(ex: &mut Exchange) -> ControlFlow<Reply, Plan> {
     let Some(zone) = ex.zone.clone() else {
         return ControlFlow::Break(error_page::reply(ex, &Failure::internal("no_zone")));
     };
+    rules::evaluate(ex, &zone);
     if let Some((reason, why)) = bypass(ex, &zone) {
         ex.cache = CacheResult::Bypass;
         ex.reason = Some(reason);

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use archipel_cache::{Body, Head, KeyRef, LeaderGuard, PurgeKind, Stored};
+use archipel_http::deception;
+use archipel_http::key::CacheKey;
 use archipel_http::reuse::{self, OriginFailure};
 use archipel_http::storage::{self, NotStored, Storable, StoreRequest};
 use archipel_http::stored::StoredMeta;
@@ -76,10 +78,12 @@ pub(crate) async fn on_reply(
         path_and_query: &ex.asked.path_and_query,
         request_time,
     };
-    let too_large = reply.body.len().is_some_and(|n| n > zone.policy.object_bytes_max);
-    let decided = match storage::may_store(&asked, reply.status, &reply.headers, &zone.policy, now) {
+    let too_large = reply.body.len().is_some_and(|n| n > ex.policy(&zone).object_bytes_max);
+    let decided = match storage::may_store(&asked, reply.status, &reply.headers, ex.policy(&zone), now) {
         Ok(_) if too_large => Err(NotStored::TooLarge.as_str()),
-        Ok(_) if deceives(ex.asked.path(), &reply.headers) => Err("content_type_mismatch"),
+        Ok(_) if ex.policy(&zone).deception_guard && deception::deceives(ex.asked.path(), &reply.headers) => {
+            Err("content_type_mismatch")
+        }
         Ok(storable) => Ok(storable),
         Err(reason) => Err(reason.as_str()),
     };
@@ -92,32 +96,13 @@ pub(crate) async fn on_reply(
 /// A reply to POST that says how long it is fresh and that it is what a GET would give (RFC 9110 section 9.3.3).
 fn may_be_stored_post(ex: &Exchange, zone: &LiveZone, reply: &OriginReply) -> bool {
     zone.zone.cache.enabled
-        && zone.policy.store_post
+        && ex.policy(zone).store_post
         && ex.asked.method == Method::POST
         && ex.asked.upgrade.is_none()
         && reply.status.is_success()
         && reply.headers.contains_key(http::header::CONTENT_LOCATION)
         // A body that still streams may have the request's own body behind it, which belongs to the connection.
         && matches!(reply.body, ReplyBody::Full(_) | ReplyBody::Empty)
-}
-
-/// Extensions of files that are never pages.
-const STATIC: [&str; 22] = [
-    "css", "js", "mjs", "map", "png", "jpg", "jpeg", "gif", "webp", "avif", "svg", "ico", "woff", "woff2", "ttf",
-    "otf", "mp3", "mp4", "webm", "pdf", "zip", "gz",
-];
-
-/// Cache deception: a page about a person, asked for under a name that looks like a static file
-/// (`/account/x.css` where the origin ignores the end of the path). A page under such a name is not stored.
-fn deceives(path: &str, headers: &HeaderMap) -> bool {
-    let extension = path.rsplit('/').next().and_then(|name| name.rsplit_once('.')).map(|(_, extension)| extension);
-    let looks_static = extension.is_some_and(|found| STATIC.iter().any(|known| known.eq_ignore_ascii_case(found)));
-    let is_page = || {
-        let content_type = headers.get(http::header::CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
-        let essence = content_type.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
-        essence.eq_ignore_ascii_case(b"text/html") || essence.eq_ignore_ascii_case(b"application/xhtml+xml")
-    };
-    looks_static && is_page()
 }
 
 /// No reply: something stale where that is allowed, else the error.
@@ -153,8 +138,11 @@ fn failed(ex: &mut Exchange, zone: &LiveZone, mut plan: Plan, error: &OriginErro
 fn stale_for_error(ex: &mut Exchange, zone: &LiveZone, plan: &mut Plan, failure: OriginFailure) -> Option<Reply> {
     let stored = plan.stale()?.clone();
     let now = unix(SystemTime::now());
-    let age =
-        reuse::may_serve_stale_on_error(&ex.asked.headers, &stored.meta.facts, failure, &zone.policy, now).ok()?;
+    let (headers, facts, policy) = (&ex.asked.headers, &stored.meta.facts, ex.policy(zone));
+    let (age, always_online) = match reuse::may_serve_stale_on_error(headers, facts, failure, policy, now) {
+        Ok(age) => (age, false),
+        Err(_) => (reuse::may_serve_always_online(headers, facts, failure, policy, now).ok()?, true),
+    };
     if let Some(guard) = plan.lead.take() {
         guard.publish_stored(&stored);
     }
@@ -162,6 +150,7 @@ fn stale_for_error(ex: &mut Exchange, zone: &LiveZone, plan: &mut Plan, failure:
         OriginFailure::Status(status) => (Some(status.as_u16()), "origin_error"),
         OriginFailure::Unreachable => (None, "origin_unreachable"),
     };
+    let detail = if always_online { "always_online" } else { detail };
     let served = Served {
         result: CacheResult::Stale,
         forward: Some(plan.why),
@@ -184,10 +173,10 @@ fn invalidate(ex: &Exchange, zone: &LiveZone, reply: &OriginReply) {
     let others =
         invalidation::also_invalidated(ex.asked.scheme, &ex.asked.authority, &ex.asked.path_and_query, &reply.headers);
     for target in others {
-        let mut key = key_of(ex, zone);
-        key.path_and_query =
-            if zone.zone.cache.ignore_query { target.split('?').next().unwrap_or("/") } else { &target };
-        node.store.purge_key(&KeyRef::new(&key, node.key_seed), PurgeKind::Hard);
+        for target in zone.key_targets(&target) {
+            let key = CacheKey { path_and_query: &target, ..key };
+            node.store.purge_key(&KeyRef::new(&key, node.key_seed), PurgeKind::Hard);
+        }
     }
 }
 
@@ -198,7 +187,7 @@ fn revalidated(ex: &mut Exchange, zone: &LiveZone, plan: &mut Plan, reply: &Orig
         return None;
     }
     let fresh = freshened(ex, zone, &stored, &reply.headers);
-    if let Err(reason) = storage::may_freshen(&reply.headers, &zone.policy) {
+    if let Err(reason) = storage::may_freshen(stored.status, &reply.headers, ex.policy(zone)) {
         return Some(confirmed_for_one(ex, zone, plan, &stored, fresh, reason));
     }
     let node = &ex.worker.node;
@@ -252,13 +241,13 @@ fn freshened(
     stored: &Stored<Meta>,
     update: &HeaderMap,
 ) -> impl FnOnce(archipel_cache::PurgeStamp) -> Head<Meta> + use<> {
-    let control = ResponseControl::from_headers(update, &zone.policy.targeted);
+    let control = ResponseControl::under(ex.policy(zone), stored.status, update);
     let mut headers = stored.meta.fields.map.clone();
     validate::freshen(&mut headers, update, &control.directives);
     if let Some(age) = update.get(AGE) {
         headers.insert(AGE, age.clone());
     }
-    let facts = StoredMeta::build(stored.status, &headers, &zone.policy, ex.now(), unix(SystemTime::now()));
+    let facts = StoredMeta::build(stored.status, &headers, ex.policy(zone), ex.now(), unix(SystemTime::now()));
     headers.remove(AGE);
     head(ex, zone, stored.status, &headers, facts)
 }
@@ -275,10 +264,10 @@ fn head(
     let at = KeyRef::new(&key, node.key_seed);
     let (hash, zone_id, host) = (at.hash, at.zone, at.host);
     let text = key.text();
-    let vary = facts.vary.select(&ex.asked.headers, headers);
+    let vary = facts.vary.select(&ex.asked.headers, headers, &ex.policy(zone).vary);
     let variant: Box<[u8]> = match facts.vary.fields() {
         [] => Box::default(),
-        _ => Box::from(facts.vary.variant_hash(&ex.asked.headers, node.key_seed).to_le_bytes()),
+        _ => Box::from(facts.vary.variant_hash(&ex.asked.headers, &ex.policy(zone).vary, node.key_seed).to_le_bytes()),
     };
     let fields = Arc::new(FrozenFields::new(headers));
     // The facts hold validators: those of the frozen fields, so that the network buffer is let go.
@@ -304,7 +293,7 @@ fn head(
 
 /// A response that may be stored: into the store, and to whoever waits for it.
 fn store(ex: &mut Exchange, zone: &Arc<LiveZone>, mut plan: Plan, reply: OriginReply, storable: Storable) -> Reply {
-    let mut headers = storage::fields_to_store(&reply.headers, &storable.control.directives, &zone.policy);
+    let mut headers = storage::fields_to_store(&reply.headers, &storable.control.directives, ex.policy(zone));
     if zone.zone.headers.via {
         headers.append(http::header::VIA, origin::via(reply.version));
     }
@@ -334,7 +323,7 @@ fn store(ex: &mut Exchange, zone: &Arc<LiveZone>, mut plan: Plan, reply: OriginR
             };
             let (writer, reader) = node.store.start_fill(head, len, true);
             let filling = lead.map(|guard| guard.publish_fill(writer.fill()));
-            let object_bytes_max = zone.policy.object_bytes_max;
+            let object_bytes_max = ex.policy(zone).object_bytes_max;
             tokio::spawn(fill::pump(body, writer, filling, node.store.clone(), object_bytes_max));
             deliver::filling(ex, zone, reader, len, &served)
         }
@@ -376,7 +365,7 @@ fn head_effect(ex: &Exchange, zone: &LiveZone, plan: &Plan, reply: &OriginReply)
         headers.insert(http::header::CONTENT_LENGTH, http::HeaderValue::from(len));
     }
     match validate::head_effect(reply.status, &headers, &stored.meta.facts, Some(stored.body().len())) {
-        HeadEffect::Freshen if storage::may_freshen(&headers, &zone.policy).is_err() => {
+        HeadEffect::Freshen if storage::may_freshen(stored.status, &headers, ex.policy(zone)).is_err() => {
             node.store.remove(stored);
         }
         HeadEffect::Freshen => {
@@ -410,6 +399,11 @@ fn pass(ex: &mut Exchange, zone: &LiveZone, mut plan: Plan, reply: OriginReply, 
     out.fields = ReplyFields::Owned(headers);
     out.body = reply.body;
     let bypassed = matches!(plan.kind, Kind::Bypass);
+    // Not stored, but by nobody's wish: a part, or more than fits.
+    if !bypassed && matches!(reason, None | Some("too_large" | "partial")) {
+        let age = archipel_http::freshness::age_field(out.headers()).unwrap_or(0);
+        deliver::for_browser(ex, zone, &mut out, age);
+    }
     let served = Served {
         result: if bypassed { CacheResult::Bypass } else { CacheResult::Uncacheable },
         forward: Some(plan.why),
