@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::access_log::AccessLog;
 use crate::cache::Meta;
+use crate::cache::equivalents::Equivalents;
 use crate::live::{Live, LiveError};
 use crate::metrics::{LiveCounts, Metrics};
 use crate::worker::{Edge, Worker};
@@ -32,6 +33,7 @@ pub struct Node {
     live: ArcSwap<Live>,
     pub(crate) store: Arc<Store<Meta>>,
     pub(crate) flights: Arc<Flights<Meta>>,
+    pub(crate) equivalents: Equivalents,
     pub(crate) key_seed: (u64, u64),
     pub(crate) log: Option<Arc<AccessLog>>,
     metrics: Metrics,
@@ -63,6 +65,7 @@ impl Node {
             live: ArcSwap::from_pointee(live),
             store,
             flights,
+            equivalents: Equivalents::new(),
             key_seed,
             log,
             metrics: Metrics::default(),

@@ -1,12 +1,13 @@
 //! Purging what is stored, by what an operator can name.
 
-use archipel_cache::{KeyRef, PurgeKind, purge_group};
+use archipel_cache::{PurgeKind, purge_group};
 use archipel_config::HttpUrl;
 use archipel_http::key::CacheKey;
 use archipel_http::target::{self, Scheme};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::cache::equivalents;
 use crate::node::Node;
 
 /// What to purge.
@@ -98,13 +99,8 @@ impl Node {
             target.push_str(target::check_query(query.as_bytes())?);
         }
         let authority = parsed.authority();
-        let mut report = PurgeReport { sequence: 0, objects: 0 };
-        for target in zone.key_targets(&target) {
-            let key = CacheKey { zone: zone.zone.id, scheme, host: &authority, path_and_query: &target, extra: "" };
-            let purged = self.store.purge_key(&KeyRef::new(&key, self.key_seed), kind);
-            report.sequence = purged.sequence;
-            report.objects += purged.objects;
-        }
-        Ok(report)
+        let key = CacheKey { zone: zone.zone.id, scheme, host: &authority, path_and_query: &target, extra: "" };
+        let purged = equivalents::purge(self, zone, &key, kind);
+        Ok(PurgeReport { sequence: purged.sequence, objects: purged.objects })
     }
 }

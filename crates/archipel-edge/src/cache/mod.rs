@@ -5,11 +5,13 @@
 //! - [`reply`]: what an origin's reply means for the store and for the client;
 //! - [`fill`]: bodies on their way into the store, and revalidation in the background;
 //! - [`rules`]: what the zone's rules change for a request: policy, key, bypass;
+//! - [`equivalents`]: stored responses that answer other queries too;
 //! - [`deliver`]: replies made from stored responses: ranges, preconditions, `Age`, `Cache-Status`.
 //!
 //! Must never read bytes from a socket or decide what a field means.
 
 mod deliver;
+pub(crate) mod equivalents;
 mod fill;
 mod join;
 mod reply;
@@ -121,12 +123,15 @@ pub(crate) enum Found {
 /// Looks into the store. Changes nothing but its statistics.
 pub(crate) fn find(ex: &Exchange, zone: &LiveZone) -> Found {
     let node = &ex.worker.node;
-    let key = key_of(ex, zone);
-    let key = KeyRef::new(&key, node.key_seed);
+    let own = key_of(ex, zone);
+    let key = KeyRef::new(&own, node.key_seed);
     let headers = &ex.asked.headers;
     let policy = ex.policy(zone);
     let fits = |stored: &Stored<Meta>| stored.meta.facts.vary.matches(&stored.meta.vary, headers, &policy.vary);
     let Some(found) = node.store.lookup(&key, fits) else {
+        if let Some(found) = equivalent(ex, zone, &own, fits) {
+            return found;
+        }
         if reuse::is_only_if_cached(headers, policy) {
             return Found::OnlyIfCached;
         }
@@ -142,6 +147,30 @@ pub(crate) fn find(ex: &Exchange, zone: &LiveZone) -> Found {
         Reuse::StaleWhileRevalidate { age } => Found::Serve { stored, age, stale: true, refresh: true },
         Reuse::Revalidate(why) => Found::Ask { stored, why },
         Reuse::OnlyIfCached => Found::OnlyIfCached,
+    }
+}
+
+/// A stored response with another query that says it answers this request too, where it can be served as it stands. One that has
+/// to be validated first is no better than a fetch of what was asked for.
+fn equivalent(
+    ex: &Exchange,
+    zone: &LiveZone,
+    key: &CacheKey<'_>,
+    fits: impl FnMut(&Stored<Meta>) -> bool,
+) -> Option<Found> {
+    if !zone.zone.cache.no_vary_search {
+        return None;
+    }
+    let found = equivalents::look_up(&ex.worker.node, key, fits)?;
+    let stored = found.stored;
+    if found.soft_purged {
+        return None;
+    }
+    match reuse::decide(&ex.asked.headers, &stored.meta.facts, ex.policy(zone), ex.now()) {
+        Reuse::Fresh { age } => Some(Found::Serve { stored, age, stale: false, refresh: false }),
+        Reuse::Stale { age } => Some(Found::Serve { stored, age, stale: true, refresh: false }),
+        Reuse::StaleWhileRevalidate { age } => Some(Found::Serve { stored, age, stale: true, refresh: true }),
+        Reuse::Revalidate(_) | Reuse::OnlyIfCached => None,
     }
 }
 

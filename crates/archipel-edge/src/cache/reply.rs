@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use archipel_cache::{Body, Head, KeyRef, LeaderGuard, PurgeKind, Stored};
 use archipel_http::deception;
 use archipel_http::key::CacheKey;
+use archipel_http::no_vary_search::NoVarySearch;
 use archipel_http::reuse::{self, OriginFailure};
 use archipel_http::storage::{self, NotStored, Storable, StoreRequest};
 use archipel_http::stored::StoredMeta;
@@ -20,7 +21,7 @@ use http::header::{AGE, ETAG, LAST_MODIFIED, UPGRADE};
 use http::{HeaderMap, Method, StatusCode};
 
 use super::deliver::{self, Served};
-use super::{Kind, Meta, Plan, fill, key_of};
+use super::{Kind, Meta, Plan, equivalents, fill, key_of};
 use crate::error_page::{self, Failure};
 use crate::exchange::{CacheResult, Exchange, unix};
 use crate::live::LiveZone;
@@ -168,15 +169,12 @@ fn invalidate(ex: &Exchange, zone: &LiveZone, reply: &OriginReply) {
         return;
     }
     let node = &ex.worker.node;
-    let key = key_of(ex, zone);
-    node.store.purge_key(&KeyRef::new(&key, node.key_seed), PurgeKind::Hard);
+    let key = CacheKey { path_and_query: &ex.asked.path_and_query, ..key_of(ex, zone) };
+    equivalents::purge(node, zone, &key, PurgeKind::Hard);
     let others =
         invalidation::also_invalidated(ex.asked.scheme, &ex.asked.authority, &ex.asked.path_and_query, &reply.headers);
     for target in others {
-        for target in zone.key_targets(&target) {
-            let key = CacheKey { path_and_query: &target, ..key };
-            node.store.purge_key(&KeyRef::new(&key, node.key_seed), PurgeKind::Hard);
-        }
+        equivalents::purge(node, zone, &CacheKey { path_and_query: &target, ..key }, PurgeKind::Hard);
     }
 }
 
@@ -299,6 +297,12 @@ fn store(ex: &mut Exchange, zone: &Arc<LiveZone>, mut plan: Plan, reply: OriginR
     }
     let head = head(ex, zone, reply.status, &headers, storable.meta)(plan.stamp);
     let node = ex.worker.node.clone();
+    if zone.zone.cache.no_vary_search
+        && let Some(rule) = NoVarySearch::from_headers(&headers)
+        && let Some(bound) = node.equivalents.insert(&key_of(ex, zone), node.key_seed, rule)
+    {
+        ex.worker.metrics.labelled.count("cache_equivalents_dropped", bound);
+    }
     let served = Served {
         result: CacheResult::Miss,
         forward: Some(plan.why),
