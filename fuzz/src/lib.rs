@@ -27,6 +27,7 @@ pub const TARGETS: &[Target] = &[
     ("range", range),
     ("request_target", request_target),
     ("cache_policy", cache_policy),
+    ("cache_key", cache_key),
     ("config", config),
 ];
 
@@ -193,6 +194,11 @@ pub fn request_target(bytes: &[u8]) {
 /// A request and a response through storage, reuse, preconditions and freshening.
 pub fn cache_policy(bytes: &[u8]) {
     archipel_http::fuzz::policy(bytes);
+}
+
+/// A target, its `No-Vary-Search` and a `Cookie`: what a cache key is made of.
+pub fn cache_key(bytes: &[u8]) {
+    archipel_http::fuzz::cache_key(bytes);
 }
 
 /// A configuration: the node's document, a line `---`, a zone's document.

@@ -125,9 +125,9 @@ fn heuristic_lifetime(
 }
 
 /// Whether a response with this status may be stored and given heuristic freshness without any directive (RFC 9110
-/// section 15.1).
+/// section 15.1; 451 by RFC 7725 section 3).
 pub fn is_heuristically_cacheable(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
+    matches!(status.as_u16(), 200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 451 | 501)
 }
 
 /// The `Age` field (RFC 9111 section 5.1): the first member of the first line; anything but digits is ignored. A parameter
@@ -228,7 +228,7 @@ mod tests {
     fn heuristics() {
         use LifetimeBasis as B;
         let day = ("last-modified", at(-86_400));
-        for status in [200, 203, 204, 404, 405, 410, 414, 501] {
+        for status in [200, 203, 204, 404, 405, 410, 414, 451, 501] {
             check(status, std::slice::from_ref(&day), 8640, B::Heuristic);
         }
         for status in [201, 202, 302, 403, 500, 502, 503, 504, 599] {

@@ -165,3 +165,30 @@ fn policies_hold_their_promises() {
     ];
     run(4, &pieces, policy);
 }
+
+#[test]
+fn keys_hold_their_promises() {
+    let pieces = [
+        "/x?",
+        "a=1",
+        "&",
+        "=",
+        "b",
+        "bc=2",
+        ";",
+        "%61",
+        "+",
+        "%20",
+        "\n",
+        "params",
+        ", except=(\"a\")",
+        "key-order",
+        "=(\"b\")",
+        "a=5; b=",
+        "; ",
+        "%",
+        "A",
+        "\u{0}",
+    ];
+    run(5, &pieces, cache_key);
+}
