@@ -1,12 +1,18 @@
 //! Purging what is stored, by what an operator can name.
 
-use archipel_cache::{KeyRef, PurgeKind, purge_group};
+use archipel_cache::{Groups, KeyRef, KeyText as _, PurgeKind, cache_group, purge_group, tag_group};
 use archipel_config::HttpUrl;
+use archipel_http::groups::{self, CACHE_GROUP_INVALIDATION, CACHE_GROUPS};
 use archipel_http::key::CacheKey;
 use archipel_http::target::{self, Scheme};
+use archipel_http::{invalidation, surrogate_key};
+use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::cache::key_of;
+use crate::exchange::Exchange;
+use crate::live::LiveZone;
 use crate::node::Node;
 
 /// What to purge.
@@ -65,12 +71,13 @@ impl Node {
             Purge::Url(url) => return self.purge_url(url, kind),
             Purge::Host(host) => {
                 let parsed = target::parse_host(host.as_bytes())?;
-                if self.live().zone_for_host(&parsed.name).is_none() {
+                let live = self.live();
+                let Some(zone) = live.zone_for_host(&parsed.name) else {
                     return Err(PurgeError::UnknownHost(host.clone()));
-                }
+                };
                 // With a port the group is exact; without one it is that of both default ports.
-                self.store.purge_host(purge_group(&parsed.to_text(Scheme::Http)), kind);
-                self.store.purge_host(purge_group(&parsed.to_text(Scheme::Https)), kind)
+                self.store.purge_host(zone.zone.id, purge_group(&parsed.to_text(Scheme::Http)), kind);
+                self.store.purge_host(zone.zone.id, purge_group(&parsed.to_text(Scheme::Https)), kind)
             }
             Purge::Zone(name) => {
                 let live = self.live();
@@ -99,7 +106,43 @@ impl Node {
         }
         let authority = parsed.authority();
         let key = CacheKey { zone: zone.zone.id, scheme, host: &authority, path_and_query: &target, extra: "" };
-        let purged = self.store.purge_key(&KeyRef::new(&key, self.key_seed), kind);
+        let purged = self.store.purge_url(&KeyRef::new(&key, self.key_seed), kind);
         Ok(PurgeReport { sequence: purged.sequence, objects: purged.objects })
+    }
+}
+
+/// What purges may name a response by that is about to be stored: its URL and host, its tags, its cache groups.
+pub(crate) fn groups_of(ex: &Exchange, key: &CacheKey<'_>, headers: &HeaderMap) -> Groups {
+    let tags = surrogate_key::parse_tags(headers);
+    let cache_groups = groups::parse_groups(headers, &CACHE_GROUPS);
+    let numbers = tags.tags.iter().map(|tag| tag_group(key.zone, tag));
+    let origin = (key.scheme.as_str(), key.host);
+    let numbers = numbers.chain(cache_groups.iter().map(|group| cache_group(key.zone, origin.0, origin.1, group)));
+    let (groups, unkept) = Groups::of(&key.url()).with_tags(numbers, tags.incomplete);
+    if unkept {
+        ex.worker.node.store.count_unkept_tags();
+    }
+    groups
+}
+
+/// An unsafe method that succeeded makes invalid what is stored for its target, for what the reply points at (RFC 9111 section 4.4),
+/// and for the cache groups that the reply names (RFC 9875 section 3).
+pub(crate) fn invalidate(ex: &Exchange, zone: &LiveZone, status: StatusCode, reply: &HeaderMap) {
+    if !invalidation::invalidates(&ex.asked.method, status) {
+        return;
+    }
+    let node = &ex.worker.node;
+    let key = key_of(ex, zone);
+    node.store.purge_url(&KeyRef::new(&key, node.key_seed), PurgeKind::Hard);
+    let others = invalidation::also_invalidated(ex.asked.scheme, &ex.asked.authority, &ex.asked.path_and_query, reply);
+    for target in others {
+        let mut key = key_of(ex, zone);
+        key.path_and_query =
+            if zone.zone.cache.ignore_query { target.split('?').next().unwrap_or("/") } else { &target };
+        node.store.purge_url(&KeyRef::new(&key, node.key_seed), PurgeKind::Hard);
+    }
+    for group in groups::parse_groups(reply, &CACHE_GROUP_INVALIDATION) {
+        let group = cache_group(key.zone, key.scheme.as_str(), key.host, &group);
+        node.store.purge_tag(key.zone, group, PurgeKind::Hard);
     }
 }

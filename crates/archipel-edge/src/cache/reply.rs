@@ -4,13 +4,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use archipel_cache::{Body, Head, KeyRef, LeaderGuard, PurgeKind, Stored};
+use archipel_cache::{Body, Head, KeyRef, LeaderGuard, Stored};
+use archipel_http::hop;
 use archipel_http::reuse::{self, OriginFailure};
 use archipel_http::storage::{self, NotStored, Storable, StoreRequest};
 use archipel_http::stored::StoredMeta;
 use archipel_http::targeted::ResponseControl;
 use archipel_http::validate::{self, HeadEffect};
-use archipel_http::{hop, invalidation};
 use archipel_transport::message::{FrozenFields, Reply, ReplyBody, ReplyFields};
 use archipel_transport::origin::{OriginError, OriginReply};
 use bytes::Bytes;
@@ -23,6 +23,7 @@ use crate::error_page::{self, Failure};
 use crate::exchange::{CacheResult, Exchange, unix};
 use crate::live::LiveZone;
 use crate::origin;
+use crate::purge;
 use crate::route::Route;
 
 /// How long a key is remembered as uncacheable, in seconds: requests for it are not held up for each other.
@@ -40,7 +41,7 @@ pub(crate) async fn on_reply(
         Ok(reply) => reply,
         Err(error) => return ControlFlow::Break(failed(ex, &zone, plan, &error)),
     };
-    invalidate(ex, &zone, &reply);
+    purge::invalidate(ex, &zone, reply.status, &reply.headers);
     if reply.status == StatusCode::NOT_MODIFIED && plan.validates().is_some() {
         match revalidated(ex, &zone, &mut plan, &reply) {
             Some(answer) => return ControlFlow::Continue(answer),
@@ -173,24 +174,6 @@ fn stale_for_error(ex: &mut Exchange, zone: &LiveZone, plan: &mut Plan, failure:
     Some(deliver::stored(ex, zone, &stored, age, &served))
 }
 
-/// An unsafe method that succeeded makes what is stored invalid (RFC 9111 section 4.4).
-fn invalidate(ex: &Exchange, zone: &LiveZone, reply: &OriginReply) {
-    if !invalidation::invalidates(&ex.asked.method, reply.status) {
-        return;
-    }
-    let node = &ex.worker.node;
-    let key = key_of(ex, zone);
-    node.store.purge_key(&KeyRef::new(&key, node.key_seed), PurgeKind::Hard);
-    let others =
-        invalidation::also_invalidated(ex.asked.scheme, &ex.asked.authority, &ex.asked.path_and_query, &reply.headers);
-    for target in others {
-        let mut key = key_of(ex, zone);
-        key.path_and_query =
-            if zone.zone.cache.ignore_query { target.split('?').next().unwrap_or("/") } else { &target };
-        node.store.purge_key(&KeyRef::new(&key, node.key_seed), PurgeKind::Hard);
-    }
-}
-
 /// 304 to our own condition: the stored response lives on with new fields. `None` where the 304 speaks of another.
 fn revalidated(ex: &mut Exchange, zone: &LiveZone, plan: &mut Plan, reply: &OriginReply) -> Option<Reply> {
     let stored = plan.stale()?.clone();
@@ -273,7 +256,7 @@ fn head(
     let node = &ex.worker.node;
     let key = key_of(ex, zone);
     let at = KeyRef::new(&key, node.key_seed);
-    let (hash, zone_id, host) = (at.hash, at.zone, at.host);
+    let (hash, zone_id, groups) = (at.hash, at.zone, purge::groups_of(ex, &key, headers));
     let text = key.text();
     let vary = facts.vary.select(&ex.asked.headers, headers);
     let variant: Box<[u8]> = match facts.vary.fields() {
@@ -290,7 +273,7 @@ fn head(
         hash,
         key: text,
         zone: zone_id,
-        host,
+        groups,
         stamp,
         status,
         headers: HeaderMap::new(),
