@@ -35,10 +35,13 @@ impl Groups {
     /// purge of a tag in the zone covers: more is purged, never less. The flag tells that this happened, to be counted.
     #[must_use]
     pub fn with_tags(mut self, tags: impl IntoIterator<Item = u64>, unkept: bool) -> (Self, bool) {
-        let mut kept: Vec<u64> = tags.into_iter().take(TAGS_MAX + 1).collect();
+        // Twice as many as are kept are read, as some may be the same.
+        let mut tags = tags.into_iter();
+        let mut kept: Vec<u64> = tags.by_ref().take(2 * TAGS_MAX).collect();
         kept.sort_unstable();
         kept.dedup();
-        let full = unkept || kept.len() > TAGS_MAX;
+        let unkept = unkept || tags.next().is_some();
+        let full = unkept || kept.len() > TAGS_MAX || kept.last() == Some(&UNKEPT_TAGS);
         if full {
             kept = vec![UNKEPT_TAGS];
         }

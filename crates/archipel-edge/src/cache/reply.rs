@@ -243,7 +243,7 @@ fn freshened(
     }
     let facts = StoredMeta::build(stored.status, &headers, &zone.policy, ex.now(), unix(SystemTime::now()));
     headers.remove(AGE);
-    head(ex, zone, stored.status, &headers, facts)
+    head(ex, zone, stored.status, &headers, facts, Some(&stored.groups))
 }
 
 fn head(
@@ -252,18 +252,19 @@ fn head(
     status: StatusCode,
     headers: &HeaderMap,
     mut facts: StoredMeta,
+    renewed: Option<&archipel_cache::Groups>,
 ) -> impl FnOnce(archipel_cache::PurgeStamp) -> Head<Meta> + use<> {
     let node = &ex.worker.node;
     let key = key_of(ex, zone);
     let at = KeyRef::new(&key, node.key_seed);
-    let (hash, zone_id, groups) = (at.hash, at.zone, purge::groups_of(ex, &key, headers));
+    let (hash, zone_id, groups) = (at.hash, at.zone, purge::groups_of(ex, &key, headers, renewed));
     let text = key.text();
     let vary = facts.vary.select(&ex.asked.headers, headers);
     let variant: Box<[u8]> = match facts.vary.fields() {
         [] => Box::default(),
         _ => Box::from(facts.vary.variant_hash(&ex.asked.headers, node.key_seed).to_le_bytes()),
     };
-    let fields = Arc::new(FrozenFields::new(headers));
+    let fields = Arc::new(FrozenFields::new(&purge::for_visitors(zone, headers)));
     // The facts hold validators: those of the frozen fields, so that the network buffer is let go.
     facts.etag = fields.map.get(ETAG).cloned();
     facts.last_modified = fields.map.get(LAST_MODIFIED).cloned();
@@ -291,7 +292,7 @@ fn store(ex: &mut Exchange, zone: &Arc<LiveZone>, mut plan: Plan, reply: OriginR
     if zone.zone.headers.via {
         headers.append(http::header::VIA, origin::via(reply.version));
     }
-    let head = head(ex, zone, reply.status, &headers, storable.meta)(plan.stamp);
+    let head = head(ex, zone, reply.status, &headers, storable.meta, None)(plan.stamp);
     let node = ex.worker.node.clone();
     let served = Served {
         result: CacheResult::Miss,
@@ -381,7 +382,7 @@ fn pass(ex: &mut Exchange, zone: &LiveZone, mut plan: Plan, reply: OriginReply, 
         guard.publish_uncacheable(remembered.then_some(now + HIT_FOR_MISS_SECONDS));
     }
     let upgrade = reply.headers.get(UPGRADE).filter(|_| reply.status == StatusCode::SWITCHING_PROTOCOLS).cloned();
-    let mut headers = reply.headers;
+    let mut headers = purge::for_visitors(zone, &reply.headers).into_owned();
     hop::remove_hop_by_hop(&mut headers);
     if let Some(upgrade) = upgrade {
         headers.insert(UPGRADE, upgrade);
