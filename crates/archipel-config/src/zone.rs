@@ -40,6 +40,8 @@ settings! {
             limits: ZoneLimits;
             /// See [`ZoneHeaders`].
             headers: ZoneHeaders;
+            /// See [`ZonePurge`].
+            purge: ZonePurge;
             /// See [`ErrorPageFiles`].
             error_pages: ErrorPageFiles;
         }
@@ -129,6 +131,22 @@ settings! {
 }
 
 settings! {
+    /// Purging by visitors' requests, and the tags that purges go by. The commands and the admin listener purge whatever stands here.
+    pub struct ZonePurge {
+        settings {
+            /// Whether `PURGE /path` with the token purges that URL. Off, it is refused with status 405; it never reaches the origin.
+            method: bool = Flag, false;
+            /// File with the token, 16 to 512 characters, which its owner alone may read (mode 0600).
+            token_file: Option<PathBuf> = Optional(FilePath), None;
+            /// Field of a PURGE request that carries the token; in `Authorization` it stands behind `Bearer`.
+            token_header: HeaderName = FieldName, HeaderName::from_static("authorization");
+            /// Whether replies to visitors keep `Surrogate-Key` and `Cache-Tag`, which say what a site is made of.
+            keep_tags: bool = Flag, false;
+        }
+    }
+}
+
+settings! {
     /// HTML files that replace the edge's own error pages, by kind. Each is read when the configuration is loaded and has
     /// at most 256KiB.
     pub struct ErrorPageFiles {
@@ -149,7 +167,7 @@ settings! {
     }
 }
 
-all_defaults!(ZoneTls, ZoneLimits, ZoneHeaders, ErrorPageFiles);
+all_defaults!(ZoneTls, ZoneLimits, ZoneHeaders, ZonePurge, ErrorPageFiles);
 
 /// The `Host` that the origin sees.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use crate::exchange::Asked;
 use crate::metrics::WorkerMetrics;
 use crate::node::Node;
 use crate::worker::{Worker, imagined};
-use crate::{cache, route, transform, zone};
+use crate::{cache, purge, route, transform, zone};
 
 /// Fields of a request to explain.
 const FIELDS_MAX: usize = 256;
@@ -80,7 +80,10 @@ impl Node {
         let mut ex = imagined(worker, asked, client);
         let answer = match zone::stage(&mut ex) {
             ControlFlow::Break(reply) => ControlFlow::Break(reply),
-            ControlFlow::Continue(()) => cache::look_up(&mut ex),
+            ControlFlow::Continue(()) => match purge::explain(&mut ex) {
+                ControlFlow::Break(reply) => ControlFlow::Break(reply),
+                ControlFlow::Continue(()) => cache::look_up(&mut ex),
+            },
         };
         let answer = match answer {
             ControlFlow::Break(reply) => Some(reply),

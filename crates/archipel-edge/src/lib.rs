@@ -28,5 +28,8 @@ mod zone;
 pub use explain::{ExplainRequest, Explanation, Verdict};
 pub use metrics::LiveCounts;
 pub use node::{Node, NodeError, server_settings};
-pub use purge::{Purge, PurgeError, PurgeReport};
+pub use purge::{
+    PURGE_RECORDS_MAX, PURGES_PER_CALL_MAX, Purge, PurgeError, PurgeRecordReport, PurgeReport, PurgesMade,
+    PurgesSinceReport, TokenError,
+};
 pub use worker::Edge;

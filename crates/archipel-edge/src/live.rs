@@ -13,6 +13,7 @@ use http::{HeaderName, HeaderValue};
 use thiserror::Error;
 
 use crate::cache::rules::{self, Rules};
+use crate::purge::{Token, TokenError};
 
 /// A configuration that cannot be put to use although its documents are right.
 #[derive(Debug, Error)]
@@ -25,6 +26,17 @@ pub enum LiveError {
         /// What is wrong.
         source: OriginTlsConfigError,
     },
+    /// The token of a zone for the PURGE method.
+    #[error("zone {zone}: purge.token_file: {source}")]
+    ZoneToken {
+        /// The zone's name.
+        zone: String,
+        /// What is wrong.
+        source: TokenError,
+    },
+    /// The token for purging over the admin listener.
+    #[error("admin.purge_token_file: {0}")]
+    AdminToken(TokenError),
     /// The node's name cannot stand in CDN-Loop and Via.
     #[error("the node's name {0:?} cannot be used in CDN-Loop: set `name` to letters, digits, dots and hyphens")]
     Name(String),
@@ -39,6 +51,8 @@ pub struct Live {
     pub cdn_loop: HeaderValue,
     /// Where the client's address stands in requests of trusted peers.
     pub address_source: AddressSource,
+    /// What a purge over the admin listener has to bring.
+    pub(crate) purge_token: Option<Token>,
 }
 
 /// A zone with what the edge derives from it.
@@ -51,6 +65,8 @@ pub struct LiveZone {
     pub(crate) rules: Option<Rules>,
     /// The origin.
     pub origin: LiveOrigin,
+    /// What a PURGE request has to bring.
+    pub(crate) purge_token: Option<Token>,
 }
 
 /// An origin ready to be connected to.
@@ -102,11 +118,14 @@ impl Live {
                 origin: roots
                     .origin(&zone.origin)
                     .map_err(|source| LiveError::OriginTls { zone: zone.name.to_string(), source })?,
+                purge_token: zone_token(zone)?,
             };
             zones.insert(zone.id, Arc::new(live));
         }
         let address_source = address_source(snapshot.node.trust.client_address_header);
-        Ok(Self { snapshot, zones, cdn_loop, address_source })
+        let file = snapshot.node.admin.purge_token_file.as_deref();
+        let purge_token = file.map(Token::read).transpose().map_err(LiveError::AdminToken)?;
+        Ok(Self { snapshot, zones, cdn_loop, address_source, purge_token })
     }
 
     /// The zone of a host.
@@ -123,6 +142,11 @@ impl Live {
     pub fn zone_by_name(&self, name: &str) -> Option<&Arc<LiveZone>> {
         self.zones.get(&self.snapshot.zone_by_name(name)?.id)
     }
+}
+
+fn zone_token(zone: &Zone) -> Result<Option<Token>, LiveError> {
+    let file = zone.purge.token_file.as_deref().filter(|_| zone.purge.method);
+    file.map(Token::read).transpose().map_err(|source| LiveError::ZoneToken { zone: zone.name.to_string(), source })
 }
 
 fn address_source(header: ClientAddressHeader) -> AddressSource {

@@ -212,7 +212,7 @@ impl Metrics {
     }
 }
 
-fn metric(page: &mut String, name: &str, kind: &str, help: &str, values: &[(&str, u64)]) {
+pub(crate) fn metric(page: &mut String, name: &str, kind: &str, help: &str, values: &[(&str, u64)]) {
     // Writing to a String cannot fail.
     let _ = writeln!(page, "# HELP {name} {}\n# TYPE {name} {kind}", help.trim());
     for (labels, value) in values {

@@ -1,7 +1,7 @@
 //! What all workers of a node share: the configuration in force, the store, the flights, the log.
 
 use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use archipel_cache::{FlightLimits, Flights, Store, StoreLimits};
@@ -15,6 +15,7 @@ use crate::cache::Meta;
 use crate::cache::equivalents::Equivalents;
 use crate::live::{Live, LiveError};
 use crate::metrics::{LiveCounts, Metrics};
+use crate::purge::Keeper;
 use crate::worker::{Edge, Worker};
 
 /// A node that cannot start, or a configuration that it does not take.
@@ -36,6 +37,8 @@ pub struct Node {
     pub(crate) equivalents: Equivalents,
     pub(crate) key_seed: (u64, u64),
     pub(crate) log: Option<Arc<AccessLog>>,
+    /// Keeps the purge journal, once there is one.
+    pub(crate) purges: OnceLock<Keeper>,
     metrics: Metrics,
 }
 
@@ -56,6 +59,7 @@ impl Node {
             memory_bytes_max: config.cache.memory_bytes_max,
             object_bytes_max: config.cache.object_bytes_max,
             fills_bytes_max: config.cache.memory_bytes_max,
+            purge_scopes_max: config.cache.purge_scopes_max,
             ..StoreLimits::default()
         }));
         let log = AccessLog::open(&config.log.access, config.log.queue_records_max).map_err(NodeError::Log)?;
@@ -68,6 +72,7 @@ impl Node {
             equivalents: Equivalents::new(),
             key_seed,
             log,
+            purges: OnceLock::new(),
             metrics: Metrics::default(),
         }))
     }
@@ -103,7 +108,9 @@ impl Node {
 
     /// The metrics page, in the Prometheus text format.
     pub fn metrics(&self, transport: &TransportStats) -> String {
-        self.metrics.render(transport, &self.store.counts())
+        let mut page = self.metrics.render(transport, &self.store.counts());
+        crate::purge::metrics(&mut page, self.purges.get());
+        page
     }
 
     /// Sums for a live line.

@@ -172,7 +172,7 @@ fn says_so(fields: &HeaderMap, own: &str, other: &str) -> bool {
 pub(crate) fn purge(node: &Node, zone: &LiveZone, key: &CacheKey<'_>, kind: PurgeKind) -> Purged {
     let mut purged = Purged { sequence: 0, objects: 0 };
     let mut add = |key: &CacheKey<'_>| {
-        let one = node.store.purge_key(&KeyRef::new(key, node.key_seed), kind);
+        let one = node.store.purge_url(&KeyRef::new(key, node.key_seed), kind);
         purged.sequence = one.sequence;
         purged.objects += one.objects;
     };

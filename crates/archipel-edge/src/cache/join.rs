@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use archipel_cache::{Follower, Join, KeyRef, Outcome, Stored, Turn};
+use archipel_cache::{Follower, Head, Join, KeyRef, Outcome, Stored, Turn};
 use archipel_http::cache_status::Forward;
 use archipel_http::reuse::{self, Reuse, Revalidate};
 use archipel_transport::message::Reply;
@@ -61,10 +61,10 @@ async fn follow(
             plan.lead = Some(guard);
         }
         Turn::Outcome(Outcome::Uncacheable) => plan.collapsed = true,
-        Turn::Outcome(Outcome::Stored(stored)) if fits(ex, zone, &stored.meta) => {
+        Turn::Outcome(Outcome::Stored(stored)) if fits(ex, zone, &stored) => {
             return ControlFlow::Break(serve_stored(ex, zone, &stored, &plan));
         }
-        Turn::Outcome(Outcome::Fill(fill)) if fits(ex, zone, &fill.head().meta) => {
+        Turn::Outcome(Outcome::Fill(fill)) if fits(ex, zone, fill.head()) => {
             if let Some(reader) = fill.reader() {
                 let served = Served::collapsed(plan.why);
                 return ControlFlow::Break(deliver::filling(ex, zone, reader, fill.length(), &served));
@@ -84,7 +84,8 @@ async fn follow(
     ControlFlow::Continue(plan)
 }
 
-fn fits(ex: &Exchange, zone: &LiveZone, meta: &Meta) -> bool {
+fn fits(ex: &Exchange, zone: &LiveZone, head: &Head<Meta>) -> bool {
+    let meta = &head.meta;
     let decided = || reuse::decide(&ex.asked.headers, &meta.facts, ex.policy(zone), ex.now());
     // What arrived before this request began must be usable by its own rules; what arrived since is the answer to it,
     // unless it is one that each request has to ask for itself.
@@ -93,7 +94,10 @@ fn fits(ex: &Exchange, zone: &LiveZone, meta: &Meta) -> bool {
         Reuse::OnlyIfCached => false,
         _ => true,
     };
-    meta.facts.vary.matches(&meta.vary, &ex.asked.headers, &ex.policy(zone).vary) && usable()
+    // A purge of one of its tags may have come while its fetch, and this wait, were under way.
+    meta.facts.vary.matches(&meta.vary, &ex.asked.headers, &ex.policy(zone).vary)
+        && usable()
+        && ex.worker.node.store.purged(head).is_none()
 }
 
 fn serve_stored(ex: &mut Exchange, zone: &LiveZone, stored: &Arc<Stored<Meta>>, plan: &Plan) -> Reply {

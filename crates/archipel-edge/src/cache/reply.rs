@@ -4,16 +4,15 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use archipel_cache::{Body, Head, KeyRef, LeaderGuard, PurgeKind, Stored};
+use archipel_cache::{Body, Head, KeyRef, LeaderGuard, Stored};
 use archipel_http::deception;
-use archipel_http::key::CacheKey;
+use archipel_http::hop;
 use archipel_http::no_vary_search::NoVarySearch;
 use archipel_http::reuse::{self, OriginFailure};
 use archipel_http::storage::{self, NotStored, Storable, StoreRequest};
 use archipel_http::stored::StoredMeta;
 use archipel_http::targeted::ResponseControl;
 use archipel_http::validate::{self, HeadEffect};
-use archipel_http::{hop, invalidation};
 use archipel_transport::message::{FrozenFields, Reply, ReplyBody, ReplyFields};
 use archipel_transport::origin::{OriginError, OriginReply};
 use bytes::Bytes;
@@ -21,11 +20,12 @@ use http::header::{AGE, ETAG, LAST_MODIFIED, UPGRADE};
 use http::{HeaderMap, Method, StatusCode};
 
 use super::deliver::{self, Served};
-use super::{Kind, Meta, Plan, equivalents, fill, key_of};
+use super::{Kind, Meta, Plan, fill, key_of};
 use crate::error_page::{self, Failure};
 use crate::exchange::{CacheResult, Exchange, unix};
 use crate::live::LiveZone;
 use crate::origin;
+use crate::purge;
 use crate::route::Route;
 
 /// How long a key is remembered as uncacheable, in seconds: requests for it are not held up for each other.
@@ -43,7 +43,7 @@ pub(crate) async fn on_reply(
         Ok(reply) => reply,
         Err(error) => return ControlFlow::Break(failed(ex, &zone, plan, &error)),
     };
-    invalidate(ex, &zone, &reply);
+    purge::invalidate(ex, &zone, reply.status, &reply.headers);
     if reply.status == StatusCode::NOT_MODIFIED && plan.validates().is_some() {
         match revalidated(ex, &zone, &mut plan, &reply) {
             Some(answer) => return ControlFlow::Continue(answer),
@@ -163,21 +163,6 @@ fn stale_for_error(ex: &mut Exchange, zone: &LiveZone, plan: &mut Plan, failure:
     Some(deliver::stored(ex, zone, &stored, age, &served))
 }
 
-/// An unsafe method that succeeded makes what is stored invalid (RFC 9111 section 4.4).
-fn invalidate(ex: &Exchange, zone: &LiveZone, reply: &OriginReply) {
-    if !invalidation::invalidates(&ex.asked.method, reply.status) {
-        return;
-    }
-    let node = &ex.worker.node;
-    let key = CacheKey { path_and_query: &ex.asked.path_and_query, ..key_of(ex, zone) };
-    equivalents::purge(node, zone, &key, PurgeKind::Hard);
-    let others =
-        invalidation::also_invalidated(ex.asked.scheme, &ex.asked.authority, &ex.asked.path_and_query, &reply.headers);
-    for target in others {
-        equivalents::purge(node, zone, &CacheKey { path_and_query: &target, ..key }, PurgeKind::Hard);
-    }
-}
-
 /// 304 to our own condition: the stored response lives on with new fields. `None` where the 304 speaks of another.
 fn revalidated(ex: &mut Exchange, zone: &LiveZone, plan: &mut Plan, reply: &OriginReply) -> Option<Reply> {
     let stored = plan.stale()?.clone();
@@ -247,7 +232,7 @@ fn freshened(
     }
     let facts = StoredMeta::build(stored.status, &headers, ex.policy(zone), ex.now(), unix(SystemTime::now()));
     headers.remove(AGE);
-    head(ex, zone, stored.status, &headers, facts)
+    head(ex, zone, stored.status, &headers, facts, Some(&stored.groups))
 }
 
 fn head(
@@ -256,18 +241,19 @@ fn head(
     status: StatusCode,
     headers: &HeaderMap,
     mut facts: StoredMeta,
+    renewed: Option<&archipel_cache::Groups>,
 ) -> impl FnOnce(archipel_cache::PurgeStamp) -> Head<Meta> + use<> {
     let node = &ex.worker.node;
     let key = key_of(ex, zone);
     let at = KeyRef::new(&key, node.key_seed);
-    let (hash, zone_id, host) = (at.hash, at.zone, at.host);
+    let (hash, zone_id, groups) = (at.hash, at.zone, purge::groups_of(ex, &key, headers, renewed));
     let text = key.text();
     let vary = facts.vary.select(&ex.asked.headers, headers, &ex.policy(zone).vary);
     let variant: Box<[u8]> = match facts.vary.fields() {
         [] => Box::default(),
         _ => Box::from(facts.vary.variant_hash(&ex.asked.headers, &ex.policy(zone).vary, node.key_seed).to_le_bytes()),
     };
-    let fields = Arc::new(FrozenFields::new(headers));
+    let fields = Arc::new(FrozenFields::new(&purge::for_visitors(zone, headers)));
     // The facts hold validators: those of the frozen fields, so that the network buffer is let go.
     facts.etag = fields.map.get(ETAG).cloned();
     facts.last_modified = fields.map.get(LAST_MODIFIED).cloned();
@@ -277,7 +263,7 @@ fn head(
         hash,
         key: text,
         zone: zone_id,
-        host,
+        groups,
         stamp,
         status,
         headers: HeaderMap::new(),
@@ -295,7 +281,7 @@ fn store(ex: &mut Exchange, zone: &Arc<LiveZone>, mut plan: Plan, reply: OriginR
     if zone.zone.headers.via {
         headers.append(http::header::VIA, origin::via(reply.version));
     }
-    let head = head(ex, zone, reply.status, &headers, storable.meta)(plan.stamp);
+    let head = head(ex, zone, reply.status, &headers, storable.meta, None)(plan.stamp);
     let node = ex.worker.node.clone();
     if zone.zone.cache.no_vary_search
         && let Some(rule) = NoVarySearch::from_headers(&headers)
@@ -391,7 +377,7 @@ fn pass(ex: &mut Exchange, zone: &LiveZone, mut plan: Plan, reply: OriginReply, 
         guard.publish_uncacheable(remembered.then_some(now + HIT_FOR_MISS_SECONDS));
     }
     let upgrade = reply.headers.get(UPGRADE).filter(|_| reply.status == StatusCode::SWITCHING_PROTOCOLS).cloned();
-    let mut headers = reply.headers;
+    let mut headers = purge::for_visitors(zone, &reply.headers).into_owned();
     hop::remove_hop_by_hop(&mut headers);
     if let Some(upgrade) = upgrade {
         headers.insert(UPGRADE, upgrade);

@@ -182,20 +182,20 @@ fn purge(running: &Running, call: &PurgeCall) -> Answer {
     let mut lines = Vec::with_capacity(what.len());
     let mut problems = Vec::new();
     for (purge, name) in what {
-        match running.node.purge(&purge, call.soft) {
+        match running.node.purge(std::slice::from_ref(&purge), call.soft) {
             Ok(report) => {
                 let word = if call.soft { "made stale" } else { "purged" };
                 // Groups are purged by a mark that counts at once, and emptied later.
                 let count = match purge {
-                    Purge::Url(_) if report.objects == 0 => " (nothing was stored)".to_owned(),
-                    Purge::Url(_) if report.objects > 1 => {
-                        format!(" ({} variants)", say::thousands(report.objects as u64))
+                    Purge::Url(_) if report.objects() == 0 => " (nothing was stored)".to_owned(),
+                    Purge::Url(_) if report.objects() > 1 => {
+                        format!(" ({} variants)", say::thousands(report.objects() as u64))
                     }
                     _ => String::new(),
                 };
                 lines.push(format!("{word} {name}{count}"));
             }
-            Err(error) => problems.push(format!("{name}: {error}")),
+            Err(errors) => problems.extend(errors.iter().map(|(_, error)| format!("{name}: {error}"))),
         }
     }
     if problems.is_empty() {
