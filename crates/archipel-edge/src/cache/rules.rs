@@ -443,3 +443,7 @@ fn status_ttls(ttls: &[(archipel_config::StatusRange, Duration)], overrides: boo
     entries.sort_by_key(|ttl| ttl.last - ttl.first);
     StatusTtls { overrides, entries: entries.into() }
 }
+
+#[cfg(test)]
+#[path = "rules_tests.rs"]
+mod tests;
