@@ -51,6 +51,13 @@ struct Path {
 struct Known {
     rule: Arc<NoVarySearch>,
     target: Arc<str>,
+    extra: Arc<str>,
+}
+
+impl Known {
+    fn is(&self, target: &str, extra: &str) -> bool {
+        *self.target == *target && *self.extra == *extra
+    }
 }
 
 fn query(target: &str) -> Option<&str> {
@@ -62,7 +69,8 @@ fn path(target: &str) -> &str {
 }
 
 fn hash(key: &CacheKey<'_>, seed: (u64, u64)) -> u128 {
-    CacheKey { path_and_query: path(key.path_and_query), ..*key }.hash(seed)
+    // Without what the zone adds: a purge by URL means all of it.
+    CacheKey { path_and_query: path(key.path_and_query), extra: "", ..*key }.hash(seed)
 }
 
 impl Equivalents {
@@ -79,14 +87,15 @@ impl Equivalents {
         let hash = hash(key, seed);
         let mut shard = self.lock(hash);
         let before = shard.paths.len();
-        let dropped = shard.insert(hash, Known { rule: Arc::new(rule), target: key.path_and_query.into() });
+        let dropped = shard
+            .insert(hash, Known { rule: Arc::new(rule), target: key.path_and_query.into(), extra: key.extra.into() });
         let after = shard.paths.len();
         self.paths.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
         dropped
     }
 
-    /// The targets of responses that said they answer this key too, the newest first.
-    fn of(&self, key: &CacheKey<'_>, seed: (u64, u64)) -> SmallVec<[Arc<str>; 2]> {
+    /// The targets of responses that said they answer this key's target too, whatever the zone adds to their keys; the newest first.
+    fn of_target(&self, key: &CacheKey<'_>, seed: (u64, u64)) -> SmallVec<[Known; 2]> {
         if self.paths.load(Ordering::Relaxed) == 0 {
             return SmallVec::new();
         }
@@ -98,14 +107,20 @@ impl Equivalents {
                 && path(&known.target) == own_path
                 && known.rule.is_equivalent(query(&known.target), own_query)
         };
-        known.into_iter().rev().filter(fits).map(|known| known.target).collect()
+        known.into_iter().rev().filter(fits).collect()
+    }
+
+    /// Those of them whose keys differ from this one in nothing else.
+    fn of(&self, key: &CacheKey<'_>, seed: (u64, u64)) -> SmallVec<[Arc<str>; 2]> {
+        let known = self.of_target(key, seed).into_iter();
+        known.filter(|known| *known.extra == *key.extra).map(|known| known.target).collect()
     }
 
     fn forget(&self, key: &CacheKey<'_>, seed: (u64, u64), target: &str) {
         let hash = hash(key, seed);
         let mut shard = self.lock(hash);
         let Some(path) = shard.paths.get_mut(&hash) else { return };
-        path.known.retain(|known| *known.target != *target);
+        path.known.retain(|known| !known.is(target, key.extra));
         if path.known.is_empty() {
             shard.paths.remove(&hash);
             self.paths.fetch_sub(1, Ordering::Relaxed);
@@ -121,7 +136,7 @@ impl Shard {
             self.order.push_back((hash, self.made));
             return self.trim();
         };
-        path.known.retain(|known| known.target != new.target);
+        path.known.retain(|known| !known.is(&new.target, &new.extra));
         let full = path.known.len() >= EQUIVALENTS_PER_PATH_MAX;
         if full {
             path.known.remove(0);
@@ -167,21 +182,29 @@ fn says_so(fields: &HeaderMap, own: &str, other: &str) -> bool {
     NoVarySearch::from_headers(fields).is_some_and(|rule| rule.is_equivalent(query(own), query(other)))
 }
 
-/// Purges what is stored for a target of a zone, in every form that its keys can have, and what answers requests for it because
-/// it says so.
+/// All targets under which something may be stored that answers requests for this one: its forms in the keys of the zone, and
+/// those of responses that say so themselves. For what purges by URL.
+pub(crate) fn targets(node: &Node, zone: &LiveZone, key: &CacheKey<'_>) -> Vec<Box<str>> {
+    let mut targets = zone.key_targets(key.path_and_query);
+    for at in 0..targets.len() {
+        let Some(target) = targets.get(at).cloned() else { break };
+        for known in node.equivalents.of_target(&CacheKey { path_and_query: &target, ..*key }, node.key_seed) {
+            if !targets.iter().any(|target| **target == *known.target) {
+                targets.push((*known.target).into());
+            }
+        }
+    }
+    targets
+}
+
+/// Purges all [`targets`] of a key's target.
 pub(crate) fn purge(node: &Node, zone: &LiveZone, key: &CacheKey<'_>, kind: PurgeKind) -> Purged {
     let mut purged = Purged { sequence: 0, objects: 0 };
-    let mut add = |key: &CacheKey<'_>| {
-        let one = node.store.purge_url(&KeyRef::new(key, node.key_seed), kind);
+    for target in targets(node, zone, key) {
+        let key = CacheKey { path_and_query: &target, ..*key };
+        let one = node.store.purge_url(&KeyRef::new(&key, node.key_seed), kind);
         purged.sequence = one.sequence;
         purged.objects += one.objects;
-    };
-    for target in zone.key_targets(key.path_and_query) {
-        let key = CacheKey { path_and_query: &target, ..*key };
-        for equivalent in node.equivalents.of(&key, node.key_seed) {
-            add(&CacheKey { path_and_query: &equivalent, ..key });
-        }
-        add(&key);
     }
     purged
 }
@@ -218,6 +241,8 @@ mod tests {
         let other_host = CacheKey { host: "b.example", ..key("/a?id=2") };
         let other_extra = CacheKey { extra: "device=mobile", ..key("/a?id=2") };
         assert!(index.of(&other_host, SEED).is_empty() && index.of(&other_extra, SEED).is_empty());
+        assert_eq!(index.of_target(&other_extra, SEED).len(), 2, "a purge means all of a URL");
+        assert!(index.of_target(&other_host, SEED).is_empty());
         index.forget(&key("/a?id=2"), SEED, "/a?x=3&id=2");
         index.forget(&key("/a?id=2"), SEED, "/a?x=1&id=2");
         assert!(of(&index, "/a?id=2").is_empty());
