@@ -258,16 +258,27 @@ impl std::fmt::Display for Ruling {
             return write!(f, "bypass ({reason})");
         }
         let policy = &self.policy;
-        write!(f, "edge {:?}", policy.edge_ttl)?;
-        for ttl in policy.status_ttl.entries.iter() {
-            write!(f, ", {}-{} {} s", ttl.first, ttl.last, ttl.seconds)?;
+        match policy.edge_ttl {
+            EdgeTtl::Respect => f.write_str("edge ttl the origin's")?,
+            EdgeTtl::Default(seconds) => write!(f, "edge ttl {seconds} s by default")?,
+            EdgeTtl::Override(seconds) => write!(f, "edge ttl {seconds} s")?,
         }
-        if policy.status_ttl.overrides {
-            f.write_str(" (override)")?;
+        let means = if policy.status_ttl.overrides { "" } else { " by default" };
+        for StatusTtl { first, last, seconds } in policy.status_ttl.entries.iter() {
+            write!(f, ", for {} {seconds} s{means}", archipel_config::StatusRange { first: *first, last: *last })?;
         }
-        write!(f, ", browser {:?}, always online {:?}", policy.browser_ttl, policy.always_online)?;
+        match policy.browser_ttl {
+            BrowserTtl::Respect => {}
+            BrowserTtl::Default(seconds) => write!(f, ", browser ttl {seconds} s by default")?,
+            BrowserTtl::Override(seconds) => write!(f, ", browser ttl {seconds} s")?,
+        }
+        match policy.always_online {
+            AlwaysOnline::Off => {}
+            AlwaysOnline::Obey(seconds) => write!(f, ", online for {seconds} s where it may be")?,
+            AlwaysOnline::Always(seconds) => write!(f, ", online for {seconds} s")?,
+        }
         if let Some(target) = &self.target {
-            write!(f, ", key target {target}")?;
+            write!(f, ", key has {target}")?;
         }
         if !self.extra.is_empty() {
             write!(f, ", key adds {}", self.extra)?;

@@ -164,3 +164,33 @@ fn purges_know_every_form_of_a_target() {
                  [[cache.rules]]\nwhen.path = [\"/y\"]\nkey.query_sort = true";
     assert_eq!(targets(rules, "/a?u=1&c&b"), ["/a?u=1&c&b", "/a?b&c&u=1", "/a?c&b", "/a?b&c", "/a"]);
 }
+
+/// What `archipel explain` says.
+#[test]
+fn rulings_in_words() {
+    let zone = zone(
+        r#"
+        [[cache.rules]]
+        when.path = ["/a"]
+        status_ttl = { 404 = "10s", 5xx = "1s" }
+        browser_ttl = "5s"
+        key = { query_only = ["a"], device = true }
+        [[cache.rules]]
+        when.path = ["/b"]
+        bypass = true
+        [[cache.rules]]
+        when.path = ["/c"]
+        edge_ttl = "60s"
+        edge_ttl_mode = "override"
+        always_online = "obey"
+        "#,
+    );
+    let words = |target| ruling(&zone, &asked(target, &[])).unwrap().to_string();
+    assert_eq!(
+        words("/a?b"),
+        "edge ttl the origin's, for 404 10 s by default, for 5xx 1 s by default, browser ttl 5 s, key has /a, \
+         key adds device=desktop"
+    );
+    assert_eq!(words("/b"), "bypass (rule)");
+    assert_eq!(words("/c"), "edge ttl 60 s, online for 604800 s where it may be");
+}
