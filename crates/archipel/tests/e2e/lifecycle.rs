@@ -336,7 +336,8 @@ async fn explain_names_the_cache_rules() -> Outcome {
     for words in ["pages: edge ttl 90 s by default", "key has /a?b", "key adds device=desktop", "/a?b device=desktop"] {
         ensure!(said.contains(words), "no {words:?}:\n{said}");
     }
-    let (ok, said) = node.command(&["explain", "-H", "X-Preview: 1", &format!("GET http://{HOST}/a")]).await?;
+    let request = ["explain", "GET /a HTTP/1.1", &format!("Host: {HOST}"), "X-Preview: 1"];
+    let (ok, said) = node.command(&request).await?;
     ensure!(ok && said.contains("pages, rule 2: bypass (rule)"), "{said}");
     node.stop().await
 }
