@@ -172,6 +172,12 @@ impl Exchange {
         }
     }
 
+    /// Counts why the cache did something, in a family of [`crate::reasons`]. Not for hits: it takes a lock, if one of this
+    /// worker's own.
+    pub(crate) fn count(&self, family: &'static str, reason: &'static str) {
+        self.worker.metrics.labelled.count(family, reason);
+    }
+
     /// Bytes of request body read so far.
     pub fn received_bytes(&self) -> u64 {
         self.received.as_ref().map_or(0, |n| n.load(Ordering::Relaxed))

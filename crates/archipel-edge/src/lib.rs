@@ -7,16 +7,22 @@
 pub mod access_log;
 mod body;
 mod cache;
+mod clock;
 pub mod error_page;
 pub mod exchange;
 pub mod explain;
+pub mod hit_table;
+pub mod inspect;
 pub mod live;
 pub mod metrics;
+#[cfg(test)]
+mod model_tests;
 mod node;
 mod origin;
 mod pipeline;
 mod pool;
 mod purge;
+pub mod reasons;
 mod record;
 mod resolve;
 mod route;
@@ -26,6 +32,8 @@ mod worker;
 mod zone;
 
 pub use explain::{ExplainRequest, Explanation, Verdict};
+pub use hit_table::{PathHits, ZoneHits};
+pub use inspect::Inspection;
 pub use metrics::LiveCounts;
 pub use node::{Node, NodeError, server_settings};
 pub use purge::{

@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::access_log::AccessLog;
 use crate::cache::Meta;
 use crate::cache::equivalents::Equivalents;
+use crate::hit_table::ZoneHits;
 use crate::live::{Live, LiveError};
 use crate::metrics::{LiveCounts, Metrics};
 use crate::purge::Keeper;
@@ -111,6 +112,13 @@ impl Node {
         let mut page = self.metrics.render(transport, &self.store.counts());
         crate::purge::metrics(&mut page, self.purges.get());
         page
+    }
+
+    /// What the cache did for each path, by zone; the zones and paths that sent the origin most come first.
+    pub fn hit_table(&self) -> Vec<ZoneHits> {
+        let snapshot = self.snapshot();
+        let name = |id| snapshot.zones.iter().find(|zone| zone.id == id).map(|zone| zone.name.to_string());
+        self.metrics.hit_table(name)
     }
 
     /// Sums for a live line.

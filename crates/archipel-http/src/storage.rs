@@ -8,7 +8,7 @@ use http::status::StatusCode;
 
 use crate::cache_control::{CacheControl, RequestDirectives};
 use crate::date::UnixSeconds;
-use crate::freshness;
+use crate::freshness::{self, LifetimeBasis};
 use crate::hop;
 use crate::invalidation;
 use crate::policy::{Policy, SetCookie};
@@ -241,7 +241,8 @@ fn check_freshness(
     policy: &Policy,
 ) -> Result<(), NotStored> {
     let explicit = meta.lifetime.basis.is_explicit();
-    if *method == Method::POST && !explicit {
+    // The response has to say it: a zone's default lifetime is meant for what GET gives.
+    if *method == Method::POST && (!explicit || meta.lifetime.basis == LifetimeBasis::Rule) {
         return Err(NotStored::NoExplicitFreshness);
     }
     let storable = explicit || control.public || freshness::is_heuristically_cacheable(status);

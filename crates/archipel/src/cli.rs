@@ -27,6 +27,9 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Remove stored objects from the cache of the running node
     Purge(PurgeArgs),
+    /// Look into the cache of the running node
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Make the running node read its configuration and certificates again, all or nothing
     Reload(WhichNode),
     /// Show what the running node is doing
@@ -118,6 +121,34 @@ pub struct ExplainArgs {
     #[arg(long)]
     pub json: bool,
     /// A URL, a request line with header fields, or a curl command; options come before it
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "REQUEST")]
+    pub request: Vec<String>,
+}
+
+/// `cache ...`
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// Show what is stored for a URL, why and for how long, and what the next request would get
+    Inspect(InspectArgs),
+}
+
+/// Arguments of `cache inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  archipel cache inspect https://shop.example/logo.png
+  archipel cache inspect https://shop.example/ 'Accept-Language: de'
+  archipel cache inspect curl -H 'Cookie: a=b' https://shop.example/")]
+pub struct InspectArgs {
+    /// Configuration folder of the node; its node.toml names the state folder
+    #[arg(long, value_name = "DIR")]
+    pub config: Option<PathBuf>,
+    /// State folder of the running node [env: ARCHIPEL_STATE_DIR]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// A URL with header fields, a request line with header fields, or a curl command; options come before it
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "REQUEST")]
     pub request: Vec<String>,
 }
@@ -237,6 +268,9 @@ mod tests {
         check("check --config d", Ok(()));
         check("explain", Err("<REQUEST>"));
         check("explain --json curl -H a:b --compressed http://x/", Ok(()));
+        check("cache", Err("inspect"));
+        check("cache inspect", Err("<REQUEST>"));
+        check("cache inspect --json http://x/ a:b", Ok(()));
         check("purge", Err("--everything"));
         check("purge http://a/ http://b/ --soft", Ok(()));
         check("purge --everything --zone a", Err("cannot be used with"));

@@ -13,7 +13,7 @@ use http::header::{ACCEPT_RANGES, AGE, CONTENT_RANGE, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
 
 use super::Meta;
-use crate::body::FillBody;
+use crate::body::{FillBody, TrailedBody};
 use crate::error_page::PROXY_NAME;
 use crate::exchange::{CacheResult, Exchange};
 use crate::live::LiveZone;
@@ -91,7 +91,7 @@ pub(crate) fn stored(
     } else if stored.status == StatusCode::OK && headers.contains_key(http::header::RANGE) {
         ranged(ex, zone, stored, &mut reply);
     } else {
-        reply.body = body_of(stored, 0, stored.body().len());
+        reply.body = whole_of(stored);
     }
     finish(ex, zone, reply, meta, age, served)
 }
@@ -152,6 +152,18 @@ pub(super) fn for_browser(ex: &Exchange, zone: &LiveZone, reply: &mut Reply, age
     let ttl = ex.policy(zone).browser_ttl;
     if browser::applies(reply.status, reply.headers(), ttl) {
         browser::rewrite(reply.status, reply.headers_mut(), ttl, age);
+    }
+}
+
+/// A whole stored body, with its trailers where it has some: in chunks then, as only these have a place for them.
+fn whole_of(stored: &Stored<Meta>) -> ReplyBody {
+    let body = stored.body();
+    match body.trailers() {
+        None => body_of(stored, 0, body.len()),
+        Some(trailers) => {
+            let trailed = TrailedBody::new(body.cursor(0..body.len()), trailers.clone());
+            ReplyBody::Stream { body: Box::pin(trailed), len: None }
+        }
     }
 }
 

@@ -33,6 +33,7 @@ use http::{Method, StatusCode};
 use crate::error_page::{self, Failure};
 use crate::exchange::{CacheResult, Exchange};
 use crate::live::LiveZone;
+use crate::reasons;
 
 pub(crate) use deliver::Served;
 pub(crate) use join::join;
@@ -139,6 +140,9 @@ pub(crate) fn find(ex: &Exchange, zone: &LiveZone) -> Found {
     };
     let stored = found.stored;
     if found.soft_purged {
+        if reuse::is_only_if_cached(headers, policy) {
+            return Found::OnlyIfCached;
+        }
         return Found::Ask { stored, why: Revalidate::Stale };
     }
     match reuse::decide(headers, &stored.meta.facts, policy, ex.now()) {
@@ -202,11 +206,15 @@ pub(crate) fn look_up(ex: &mut Exchange) -> ControlFlow<Reply, Plan> {
     if let Some((reason, why)) = bypass(ex, &zone) {
         ex.cache = CacheResult::Bypass;
         ex.reason = Some(reason);
+        ex.count(reasons::BYPASSES, reason);
         ex.note("cache", "bypass", || reason.to_owned());
         return ControlFlow::Continue(Plan::bypass(ex, why));
     }
     let (kind, why) = match find(ex, &zone) {
         Found::Serve { stored, age, stale, refresh } => {
+            if stale {
+                ex.count(reasons::STALE_SERVED, if refresh { "while_revalidate" } else { "max_stale" });
+            }
             if refresh {
                 fill::refresh(ex, &zone, &stored);
             }
@@ -222,13 +230,16 @@ pub(crate) fn look_up(ex: &mut Exchange) -> ControlFlow<Reply, Plan> {
                 _ => Forward::Request,
             };
             ex.reason = Some(why.as_str());
+            ex.count(reasons::FORWARDS, why.as_str());
             (kind_of(ex, Some(stored)), forward)
         }
         Found::Missing { other_variants } => {
             let why = if other_variants { Forward::VaryMiss } else { Forward::UriMiss };
             let key = ex.verdicts.is_some().then(|| key_of(ex, &zone).text());
             ex.note("cache", "miss", || format!("{}, key {}", why.as_str(), key.unwrap_or_default()));
-            ex.reason = Some(if other_variants { "vary_miss" } else { "uri_miss" });
+            let reason = if other_variants { "vary_miss" } else { "uri_miss" };
+            ex.reason = Some(reason);
+            ex.count(reasons::FORWARDS, reason);
             (kind_of(ex, None), why)
         }
     };
@@ -244,6 +255,7 @@ fn kind_of(ex: &Exchange, stored: Option<Arc<Stored<Meta>>>) -> Kind {
 
 fn only_if_cached(ex: &mut Exchange) -> Reply {
     ex.cache = CacheResult::Uncacheable;
+    ex.count(reasons::FORWARDS, "only_if_cached");
     ex.note("cache", "only-if-cached", || "nothing stored can be used".to_owned());
     let message = "Nothing stored answers this request, and it asked for nothing else.";
     error_page::reply(ex, &Failure::refusal(StatusCode::GATEWAY_TIMEOUT, "only_if_cached", message))

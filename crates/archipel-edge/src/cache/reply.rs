@@ -2,30 +2,31 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use archipel_cache::{Body, Head, KeyRef, LeaderGuard, Stored};
 use archipel_http::deception;
-use archipel_http::hop;
 use archipel_http::no_vary_search::NoVarySearch;
-use archipel_http::reuse::{self, OriginFailure};
+use archipel_http::reuse::{self, OriginFailure, StaleRefused};
 use archipel_http::storage::{self, NotStored, Storable, StoreRequest};
 use archipel_http::stored::StoredMeta;
 use archipel_http::targeted::ResponseControl;
 use archipel_http::validate::{self, HeadEffect};
+use archipel_http::{UnixSeconds, hop};
 use archipel_transport::message::{FrozenFields, Reply, ReplyBody, ReplyFields};
 use archipel_transport::origin::{OriginError, OriginReply};
 use bytes::Bytes;
-use http::header::{AGE, ETAG, LAST_MODIFIED, UPGRADE};
-use http::{HeaderMap, Method, StatusCode};
+use http::header::{AGE, DATE, ETAG, LAST_MODIFIED, UPGRADE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::deliver::{self, Served};
 use super::{Kind, Meta, Plan, fill, key_of};
+use crate::clock::SystemTime;
 use crate::error_page::{self, Failure};
 use crate::exchange::{CacheResult, Exchange, unix};
 use crate::live::LiveZone;
 use crate::origin;
 use crate::purge;
+use crate::reasons;
 use crate::route::Route;
 
 /// How long a key is remembered as uncacheable, in seconds: requests for it are not held up for each other.
@@ -39,16 +40,21 @@ pub(crate) async fn on_reply(
     fetched: Result<OriginReply, OriginError>,
 ) -> ControlFlow<Reply, Reply> {
     let zone = route.zone.clone();
+    let validated = plan.validates().is_some();
+    if let Some(answer) = answer_to_condition(&fetched).filter(|_| validated) {
+        ex.count(reasons::REVALIDATIONS, answer);
+    }
     let mut reply = match fetched {
         Ok(reply) => reply,
         Err(error) => return ControlFlow::Break(failed(ex, &zone, plan, &error)),
     };
     purge::invalidate(ex, &zone, reply.status, &reply.headers);
-    if reply.status == StatusCode::NOT_MODIFIED && plan.validates().is_some() {
+    if reply.status == StatusCode::NOT_MODIFIED && validated {
         match revalidated(ex, &zone, &mut plan, &reply) {
             Some(answer) => return ControlFlow::Continue(answer),
             // The 304 speaks of something else than what is stored (RFC 9111 section 4.3.4): ask again, without condition.
             None => {
+                ex.count(reasons::REVALIDATIONS, "other_response");
                 plan.kind = Kind::Whole(None);
                 let again = origin::request(ex, route, &plan);
                 match origin::fetch(ex, route, again).await {
@@ -92,6 +98,16 @@ pub(crate) async fn on_reply(
         Ok(storable) => store(ex, &zone, plan, reply, storable),
         Err(reason) => pass(ex, &zone, plan, reply, Some(reason)),
     })
+}
+
+/// How an origin answered the question whether a stored response still holds; a 304 is counted for what it comes to.
+fn answer_to_condition(fetched: &Result<OriginReply, OriginError>) -> Option<&'static str> {
+    match fetched {
+        Err(_) => Some("unreachable"),
+        Ok(reply) if reply.status == StatusCode::NOT_MODIFIED => None,
+        Ok(reply) if reuse::is_stale_if_error_status(reply.status) => Some("error"),
+        Ok(_) => Some("replaced"),
+    }
 }
 
 /// A reply to POST that says how long it is fresh and that it is what a GET would give (RFC 9110 section 9.3.3).
@@ -140,9 +156,21 @@ fn stale_for_error(ex: &mut Exchange, zone: &LiveZone, plan: &mut Plan, failure:
     let stored = plan.stale()?.clone();
     let now = unix(SystemTime::now());
     let (headers, facts, policy) = (&ex.asked.headers, &stored.meta.facts, ex.policy(zone));
-    let (age, always_online) = match reuse::may_serve_stale_on_error(headers, facts, failure, policy, now) {
-        Ok(age) => (age, false),
-        Err(_) => (reuse::may_serve_always_online(headers, facts, failure, policy, now).ok()?, true),
+    let refused = match reuse::may_serve_stale_on_error(headers, facts, failure, policy, now) {
+        Ok(age) => Ok((age, false)),
+        Err(refused) => match reuse::may_serve_always_online(headers, facts, failure, policy, now) {
+            Ok(age) => Ok((age, true)),
+            Err(_) => Err(refused),
+        },
+    };
+    let (age, always_online) = match refused {
+        Ok(served) => served,
+        // A reply that is no error needs nobody to stand in for it.
+        Err(StaleRefused::NotAnError) => return None,
+        Err(refused) => {
+            ex.count(reasons::STALE_REFUSED, refused.as_str());
+            return None;
+        }
     };
     if let Some(guard) = plan.lead.take() {
         guard.publish_stored(&stored);
@@ -152,6 +180,7 @@ fn stale_for_error(ex: &mut Exchange, zone: &LiveZone, plan: &mut Plan, failure:
         OriginFailure::Unreachable => (None, "origin_unreachable"),
     };
     let detail = if always_online { "always_online" } else { detail };
+    ex.count(reasons::STALE_SERVED, detail);
     let served = Served {
         result: CacheResult::Stale,
         forward: Some(plan.why),
@@ -171,8 +200,10 @@ fn revalidated(ex: &mut Exchange, zone: &LiveZone, plan: &mut Plan, reply: &Orig
     }
     let fresh = freshened(ex, zone, &stored, &reply.headers);
     if let Err(reason) = storage::may_freshen(stored.status, &reply.headers, ex.policy(zone)) {
+        ex.count(reasons::REVALIDATIONS, "confirmed_for_one");
         return Some(confirmed_for_one(ex, zone, plan, &stored, fresh, reason));
     }
+    ex.count(reasons::REVALIDATIONS, "confirmed");
     let node = &ex.worker.node;
     let kept = node.store.replace(&stored, fresh(plan.stamp)).unwrap_or(stored);
     if let Some(guard) = plan.lead.take() {
@@ -213,6 +244,7 @@ fn confirmed_for_one(
         detail: Some(reason.as_str()),
     };
     ex.reason = Some(reason.as_str());
+    ex.count(reasons::NOT_STORED, reason.as_str());
     let age = own.meta.facts.current_age(unix(SystemTime::now()));
     deliver::stored(ex, zone, &own, age, &served)
 }
@@ -230,9 +262,19 @@ fn freshened(
     if let Some(age) = update.get(AGE) {
         headers.insert(AGE, age.clone());
     }
-    let facts = StoredMeta::build(stored.status, &headers, ex.policy(zone), ex.now(), unix(SystemTime::now()));
+    let now = unix(SystemTime::now());
+    if !update.contains_key(DATE) {
+        // Not that of the reply before: what was confirmed just now would count as old.
+        headers.insert(DATE, received(now));
+    }
+    let facts = StoredMeta::build(stored.status, &headers, ex.policy(zone), ex.now(), now);
     headers.remove(AGE);
     head(ex, zone, stored.status, &headers, facts, Some(&stored.groups))
+}
+
+/// The `Date` of a reply that came without (RFC 9110 section 6.6.1): when it came.
+fn received(now: UnixSeconds) -> HeaderValue {
+    HeaderValue::from_bytes(&now.format()).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 fn head(
@@ -278,6 +320,7 @@ fn head(
 /// A response that may be stored: into the store, and to whoever waits for it.
 fn store(ex: &mut Exchange, zone: &Arc<LiveZone>, mut plan: Plan, reply: OriginReply, storable: Storable) -> Reply {
     let mut headers = storage::fields_to_store(&reply.headers, &storable.control.directives, ex.policy(zone));
+    headers.entry(DATE).or_insert_with(|| received(storable.meta.response_time));
     if zone.zone.headers.via {
         headers.append(http::header::VIA, origin::via(reply.version));
     }
@@ -394,6 +437,16 @@ fn pass(ex: &mut Exchange, zone: &LiveZone, mut plan: Plan, reply: OriginReply, 
         let age = archipel_http::freshness::age_field(out.headers()).unwrap_or(0);
         deliver::for_browser(ex, zone, &mut out, age);
     }
+    let as_asked = match plan.kind {
+        Kind::AsAsked(_) if ex.asked.method == Method::HEAD => Some("head_request"),
+        Kind::AsAsked(_) => Some("range_request"),
+        _ => None,
+    };
+    if let Some(reason) = reason.or(as_asked) {
+        ex.reason = Some(reason);
+        ex.count(reasons::NOT_STORED, reason);
+        ex.note("cache", "not stored", || reason.to_owned());
+    }
     let served = Served {
         result: if bypassed { CacheResult::Bypass } else { CacheResult::Uncacheable },
         forward: Some(plan.why),
@@ -402,10 +455,6 @@ fn pass(ex: &mut Exchange, zone: &LiveZone, mut plan: Plan, reply: OriginReply, 
         collapsed: plan.collapsed,
         detail: reason,
     };
-    if let Some(reason) = reason {
-        ex.reason = Some(reason);
-        ex.note("cache", "not stored", || reason.to_owned());
-    }
     deliver::mark(ex, zone, &mut out, &served, None);
     out
 }

@@ -63,6 +63,15 @@ pub struct ExplainAnswer {
     pub explanation: serde_json::Value,
 }
 
+/// Answer to `POST /cache/inspect`, which takes an [`ExplainCall`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct InspectAnswer {
+    /// For people.
+    pub text: String,
+    /// For programs.
+    pub inspection: serde_json::Value,
+}
+
 /// Answer to `POST /reload`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ReloadAnswer {

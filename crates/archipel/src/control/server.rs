@@ -126,7 +126,7 @@ impl Calls {
         let path = std::str::from_utf8(&request.target).unwrap_or_default().to_owned();
         let wanted = match path.as_str() {
             "/status" => Method::GET,
-            "/purge" | "/reload" | "/explain" | "/handover" => Method::POST,
+            "/purge" | "/reload" | "/explain" | "/cache/inspect" | "/handover" => Method::POST,
             _ => return Err((StatusCode::NOT_FOUND, format!("there is no {path} on the control socket"))),
         };
         if request.method != wanted {
@@ -137,6 +137,9 @@ impl Calls {
         let work = tokio::task::spawn_blocking(move || match path.as_str() {
             "/purge" => purge(&running, &parse(&body)?),
             "/explain" => commands::explanation(&running.node, &parse(&body)?)
+                .map_err(|error| (StatusCode::BAD_REQUEST, format!("{error:#}")))
+                .and_then(|answer| json(&answer)),
+            "/cache/inspect" => commands::inspection(&running.node, &parse(&body)?)
                 .map_err(|error| (StatusCode::BAD_REQUEST, format!("{error:#}")))
                 .and_then(|answer| json(&answer)),
             "/reload" => json(&running.reload()),

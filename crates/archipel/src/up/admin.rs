@@ -9,16 +9,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
+use archipel_edge::ZoneHits;
 use archipel_transport::conn::Conn;
 use archipel_transport::env::ServerSettings;
 use archipel_transport::listen::{ListenerKind, Server};
 use archipel_transport::message::{Handler, Reply, ReplyBody, Request, Unwatched};
 use archipel_transport::refusal::Refusal;
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, StatusCode};
 use tokio::sync::watch;
 
+use super::hits_page;
 use super::running::{Phase, PhaseCell, Running};
 use super::workers::{Order, wait_for};
 use crate::log::PANICS;
@@ -92,9 +94,11 @@ impl Handler for Admin {
 }
 
 const INDEX: &str = "Archipel, admin listener\n\n\
-    /metrics   Prometheus text format\n\
-    /healthz   200 while the process works\n\
-    /readyz    200 while it serves visitors, 503 while it starts or drains\n";
+    /metrics      Prometheus text format\n\
+    /cache        what the cache did for each path, worst first\n\
+    /cache.json   the same for programs\n\
+    /healthz      200 while the process works\n\
+    /readyz       200 while it serves visitors, 503 while it starts or drains\n";
 
 impl Admin {
     fn answer(&self, request: &Request) -> Reply {
@@ -117,20 +121,42 @@ impl Admin {
                 Phase::Draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned()),
             },
             b"/metrics" => self.metrics(),
-            _ => text(StatusCode::NOT_FOUND, "there is /metrics, /healthz and /readyz\n".to_owned()),
+            b"/cache" => self.hits(hits_page::render, "text/html; charset=utf-8"),
+            b"/cache.json" => {
+                let json =
+                    |node: &str, zones: &[ZoneHits]| serde_json::json!({"node": node, "zones": zones}).to_string();
+                self.hits(json, "application/json")
+            }
+            _ => {
+                text(StatusCode::NOT_FOUND, "there is /metrics, /cache, /cache.json, /healthz and /readyz\n".to_owned())
+            }
         }
     }
 
+    /// What the cache did for each path, in some form.
+    fn hits(&self, form: impl Fn(&str, &[ZoneHits]) -> String, content_type: &'static str) -> Reply {
+        let Some(running) = self.told.running.get() else { return starting() };
+        let page = form(&running.node.snapshot().node.name, &running.node.hit_table());
+        let mut reply = text(StatusCode::OK, page);
+        let headers = reply.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(hits_page::POLICY));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        reply
+    }
+
     fn metrics(&self) -> Reply {
-        let Some(running) = self.told.running.get() else {
-            return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
-        };
+        let Some(running) = self.told.running.get() else { return starting() };
         let mut page = running.servers.first().map(|server| running.node.metrics(&server.stats)).unwrap_or_default();
         process_metrics(&mut page, running);
         let mut reply = text(StatusCode::OK, page);
         reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
         reply
     }
+}
+
+fn starting() -> Reply {
+    text(StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned())
 }
 
 fn text(status: StatusCode, text: String) -> Reply {

@@ -6,6 +6,7 @@
 mod admin;
 mod announce;
 pub mod certificates;
+mod hits_page;
 mod live;
 mod plan;
 pub mod running;
