@@ -19,7 +19,7 @@ use std::sync::Arc;
 use archipel_cache::{
     Groups, KeyRef, KeyText as _, PurgeKind, PurgeRecord, Scope, WindowLost, cache_group, purge_group, tag_group,
 };
-use archipel_config::HttpUrl;
+use archipel_config::{HttpUrl, Snapshot};
 use archipel_http::groups::{self, CACHE_GROUP_INVALIDATION, CACHE_GROUPS};
 use archipel_http::key::CacheKey;
 use archipel_http::target::{self, Scheme};
@@ -38,7 +38,7 @@ use crate::node::Node;
 pub(crate) use keeper::Keeper;
 pub(crate) use method::{explain, stage};
 pub(crate) use token::Token;
-pub use token::TokenError;
+pub use token::{TokenError, bearer as bearer_token};
 
 /// Purges in one call.
 pub const PURGES_PER_CALL_MAX: usize = 1_000;
@@ -256,6 +256,20 @@ impl Node {
     pub fn retire_purges(&self) {
         if let Some(keeper) = self.purges.get() {
             keeper.retire();
+        }
+    }
+
+    /// A purge covers its own zone. A zone that takes a host over from another may have had it before, and must not find what was
+    /// purged while the other had it: it begins with an empty cache.
+    pub(crate) fn purge_moved(&self, before: &Snapshot) {
+        for zone in &self.snapshot().zones {
+            // Of a wildcard, any name that it covers.
+            let names = zone.hosts.iter().map(|host| host.to_string().replacen('*', "any", 1));
+            let mut others = names.filter_map(|name| before.zone_for_host(&name).filter(|other| other.id != zone.id));
+            if let Some(other) = others.next() {
+                tracing::info!(zone = &*zone.name, from = &*other.name, "a host changed its zone: what the zone had is purged");
+                self.store.purge_zone(zone.id, PurgeKind::Hard);
+            }
         }
     }
 

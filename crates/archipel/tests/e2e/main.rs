@@ -9,6 +9,7 @@ mod cases;
 mod floods;
 mod lifecycle;
 mod origins;
+mod purge;
 mod site;
 mod streams;
 mod visitors;
@@ -86,7 +87,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn run(wish: &Wish) -> anyhow::Result<usize> {
-    let modules = [cache::TESTS, floods::TESTS, lifecycle::TESTS, origins::TESTS, streams::TESTS, visitors::TESTS];
+    let modules = [cache::TESTS, floods::TESTS, lifecycle::TESTS, origins::TESTS, purge::TESTS, streams::TESTS, visitors::TESTS];
     let tests: Vec<&Test> = modules.iter().copied().flatten().filter(|t| wish.wants(t.name)).collect();
     let groups = cases::groups(&|name| wish.wants(name))?;
     if wish.list {
