@@ -46,4 +46,6 @@ pub use settings::{Group, Setting};
 pub use snapshot::{ErrorPageKind, ErrorPages, Snapshot, Zone, zone_id};
 pub use tree::{DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, Node, Table, Value};
 pub use url::{HttpUrl, Scheme};
-pub use zone::{ErrorPageFiles, OriginHost, ZoneCache, ZoneConfig, ZoneHeaders, ZoneLimits, ZoneOrigin, ZonePurge, ZoneTls};
+pub use zone::{
+    ErrorPageFiles, OriginHost, ZoneCache, ZoneConfig, ZoneHeaders, ZoneLimits, ZoneOrigin, ZonePurge, ZoneTls,
+};

@@ -29,7 +29,7 @@ pub use explain::{ExplainRequest, Explanation, Verdict};
 pub use metrics::LiveCounts;
 pub use node::{Node, NodeError, server_settings};
 pub use purge::{
-    PURGE_RECORDS_MAX, PURGES_PER_CALL_MAX, Purge, PurgeError, PurgeRecordReport, PurgeReport, PurgesMade, PurgesSinceReport,
-    TokenError, bearer_token,
+    PURGE_RECORDS_MAX, PURGES_PER_CALL_MAX, Purge, PurgeError, PurgeRecordReport, PurgeReport, PurgesMade,
+    PurgesSinceReport, TokenError, bearer_token,
 };
 pub use worker::Edge;

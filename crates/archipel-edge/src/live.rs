@@ -132,9 +132,7 @@ impl Live {
 
 fn zone_token(zone: &Zone) -> Result<Option<Token>, LiveError> {
     let file = zone.purge.token_file.as_deref().filter(|_| zone.purge.method);
-    file.map(Token::read)
-        .transpose()
-        .map_err(|source| LiveError::ZoneToken { zone: zone.name.to_string(), source })
+    file.map(Token::read).transpose().map_err(|source| LiveError::ZoneToken { zone: zone.name.to_string(), source })
 }
 
 fn address_source(header: ClientAddressHeader) -> AddressSource {

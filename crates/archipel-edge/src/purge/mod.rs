@@ -21,10 +21,10 @@ use archipel_cache::{
 };
 use archipel_config::{HttpUrl, Snapshot};
 use archipel_http::groups::{self, CACHE_GROUP_INVALIDATION, CACHE_GROUPS};
-use archipel_http::key::CacheKey;
-use archipel_http::target::{self, Scheme};
-use archipel_http::surrogate_key::{self, CACHE_TAG, SURROGATE_KEY, TAG_BYTES_MAX};
 use archipel_http::invalidation;
+use archipel_http::key::CacheKey;
+use archipel_http::surrogate_key::{self, CACHE_TAG, SURROGATE_KEY, TAG_BYTES_MAX};
+use archipel_http::target::{self, Scheme};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -142,11 +142,26 @@ pub enum PurgeError {
 
 /// A purge whose names were found.
 enum Named {
-    Scope { zone: u32, scope: Scope },
+    Scope {
+        zone: u32,
+        scope: Scope,
+    },
     /// Without a port a name is that of both default ports.
-    Hosts { zone: u32, groups: [u64; 2] },
-    Prefixes { zone: u32, authorities: [String; 2], path: String },
-    Url { zone: u32, scheme: Scheme, authority: String, target: String },
+    Hosts {
+        zone: u32,
+        groups: [u64; 2],
+    },
+    Prefixes {
+        zone: u32,
+        authorities: [String; 2],
+        path: String,
+    },
+    Url {
+        zone: u32,
+        scheme: Scheme,
+        authority: String,
+        target: String,
+    },
 }
 
 impl Node {
@@ -239,17 +254,17 @@ impl Node {
                 store.purge_prefix(*zone, https, path, kind)
             }
             Named::Url { zone, scheme, authority, target } => {
-                let key =
-                    CacheKey { zone: *zone, scheme: *scheme, host: authority, path_and_query: target, extra: "" };
+                let key = CacheKey { zone: *zone, scheme: *scheme, host: authority, path_and_query: target, extra: "" };
                 store.purge_url(&KeyRef::new(&key, self.key_seed), kind)
             }
         };
         PurgeReport { sequence: purged.sequence, objects: purged.objects }
     }
 
-    /// Opens the purge journal in the state folder and takes up what it holds. Before anything is served; once.
-    pub fn open_purges(&self, state_dir: &Path) {
-        self.purges.get_or_init(|| Keeper::start(&self.store, state_dir));
+    /// Opens the purge journal in the state folder and takes up what it holds. Before anything is served; once. `follows`: another
+    /// process with this state folder still serves for a while; what it purges is purged here too.
+    pub fn open_purges(&self, state_dir: &Path, follows: bool) {
+        self.purges.get_or_init(|| Keeper::start(&self.store, state_dir, follows));
     }
 
     /// Another process serves from now on and keeps the purge journal: this one only appends to it.
@@ -267,7 +282,11 @@ impl Node {
             let names = zone.hosts.iter().map(|host| host.to_string().replacen('*', "any", 1));
             let mut others = names.filter_map(|name| before.zone_for_host(&name).filter(|other| other.id != zone.id));
             if let Some(other) = others.next() {
-                tracing::info!(zone = &*zone.name, from = &*other.name, "a host changed its zone: what the zone had is purged");
+                tracing::info!(
+                    zone = &*zone.name,
+                    from = &*other.name,
+                    "a host changed its zone: what the zone had is purged"
+                );
                 self.store.purge_zone(zone.id, PurgeKind::Hard);
             }
         }

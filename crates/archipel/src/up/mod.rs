@@ -95,7 +95,7 @@ fn start(args: &UpArgs, plan: Plan, snapshot: Snapshot, state_dir: PathBuf) -> a
     let inherited = predecessor.as_mut().map(|p| std::mem::take(&mut p.sockets)).unwrap_or_default();
     let (admin_sockets, inherited): (Vec<_>, Vec<_>) = inherited.into_iter().partition(|(o, _)| o.role == Role::Admin);
     // Whatever the node before has written by now is read.
-    node.open_purges(&state_dir);
+    node.open_purges(&state_dir, predecessor.is_some());
     let count = workers::count(config.workers);
     let bound = sockets::open(&config.listeners, count, inherited)?;
     let admin_listener = open_admin(&plan, &config.admin, admin_sockets)?;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use archipel_testkit::client::RawClient;
 use archipel_testkit::edge::Edge;
 use archipel_testkit::message::Message;
-use archipel_testkit::origin::{Act, ScriptedOrigin};
+use archipel_testkit::origin::{Act, Gate, ScriptedOrigin};
 use archipel_testkit::wire::Target;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -26,6 +26,10 @@ crate::tests![
     purge_without_a_journal_says_so,
     purge_method_is_explained,
     purge_of_a_host_that_moves,
+    purge_of_a_tag_while_the_body_comes,
+    purge_of_a_tag_before_the_head_comes,
+    purge_by_the_node_that_hands_over,
+    tags_survive_a_revalidation,
 ];
 
 /// Paths and the tags of what is there.
@@ -35,7 +39,10 @@ const PAGES: [(&str, &str); 5] =
 async fn origin() -> anyhow::Result<ScriptedOrigin> {
     let origin = ScriptedOrigin::start().await?;
     for (path, tags) in PAGES {
-        origin.on(path, vec![Act::reply("200 OK", &format!("Cache-Control: max-age=60\r\nSurrogate-Key: {tags}\r\n"), path)]);
+        origin.on(
+            path,
+            vec![Act::reply("200 OK", &format!("Cache-Control: max-age=60\r\nSurrogate-Key: {tags}\r\n"), path)],
+        );
     }
     Ok(origin)
 }
@@ -69,7 +76,12 @@ async fn purge_by_tag() -> Outcome {
     let origin = origin().await?;
     let node = Node::start("tags", origin.address(), &[], &[]).await?;
     check(&node, &["--zone", "site", "--tag", "one"], &["/docs/a", "/"]).await?;
-    check(&node, &["--zone", "site", "--tag", "TWO", "--tag", "three", "--soft"], &["/docs/a", "/docs/b?x=1", "/docsx"]).await?;
+    check(
+        &node,
+        &["--zone", "site", "--tag", "TWO", "--tag", "three", "--soft"],
+        &["/docs/a", "/docs/b?x=1", "/docsx"],
+    )
+    .await?;
     check(&node, &["--zone", "site", "--tag", "on"], &[]).await?;
     check(&node, &["--zone", "site"], &["/docs/a", "/docs/b?x=1", "/docsx", "/", "/other"]).await?;
     node.stop().await
@@ -94,8 +106,12 @@ async fn purge_by_url_covers_every_query_and_variant_named() -> Outcome {
     let origin = origin().await?;
     let node = Node::start("urls", origin.address(), &[], &[]).await?;
     let url = |path: &str| format!("http://{HOST}{path}");
-    check(&node, &[&url("/docs/a"), &url("/docs/b?x=1"), "--prefix", &format!("{HOST}/other")], &["/docs/a", "/docs/b?x=1", "/other"])
-        .await?;
+    check(
+        &node,
+        &[&url("/docs/a"), &url("/docs/b?x=1"), "--prefix", &format!("{HOST}/other")],
+        &["/docs/a", "/docs/b?x=1", "/other"],
+    )
+    .await?;
     check(&node, &[&url("/docs/b")], &[]).await?;
     node.stop().await
 }
@@ -123,7 +139,11 @@ async fn ask_admin(edge: &Edge, method: &str, target: &str, fields: &str, body: 
     let address = edge.at.admin.context("no admin listener")?;
     let mut client = RawClient::connect(&Target::plain(address)).await?;
     let length = body.len();
-    client.ask(&format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\n{fields}Content-Length: {length}\r\n\r\n{body}")).await
+    client
+        .ask(&format!(
+            "{method} {target} HTTP/1.1\r\nHost: {address}\r\n{fields}Content-Length: {length}\r\n\r\n{body}"
+        ))
+        .await
 }
 
 fn authorization() -> String {
@@ -152,7 +172,8 @@ async fn purge_over_the_admin_listener() -> Outcome {
     let sequence = answer["sequence"].as_u64().context("a sequence")?;
 
     let since = json_of(&node.edge, "GET", &format!("/purges?since={}", sequence - 2), &Value::Null).await?;
-    let scopes: Vec<&str> = since["purges"].as_array().context("purges")?.iter().filter_map(|p| p["scope"].as_str()).collect();
+    let scopes: Vec<&str> =
+        since["purges"].as_array().context("purges")?.iter().filter_map(|p| p["scope"].as_str()).collect();
     ensure!(scopes == ["url", "tag"] && since["sequence"] == sequence && since["more"] == false, "{since}");
     ensure!(since["purges"][0]["zone_name"] == "site" && since["purges"][0]["soft"] == false, "{since}");
     let limited = json_of(&node.edge, "GET", &format!("/purges?since={}&limit=1", sequence - 2), &Value::Null).await?;
@@ -167,7 +188,9 @@ async fn purge_over_the_admin_listener() -> Outcome {
     ensure!(fetched(&mut client).await?.len() == PAGES.len(), "everything");
     let metrics = ask_admin(&node.edge, "GET", "/metrics", "", "").await?;
     let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
-    for line in ["archipel_purge_journal_works 1", "archipel_cache_purges_scope_total 2", "archipel_cache_purges_key_total 1"] {
+    for line in
+        ["archipel_purge_journal_works 1", "archipel_cache_purges_scope_total 2", "archipel_cache_purges_key_total 1"]
+    {
         ensure!(metrics.contains(line), "{line} is missing in:\n{metrics}");
     }
     ensure!(!node.edge.output.text().contains(TOKEN), "the token is in the log");
@@ -200,7 +223,11 @@ async fn purge_over_the_admin_listener_is_refused() -> Outcome {
     ] {
         let answer = ask_admin(&node.edge, method, target, fields, body).await?;
         let text = String::from_utf8_lossy(&answer.body).into_owned();
-        ensure!(answer.head.status()? == status && text.contains(part), "{method} {target} {body:.40}: {:?} {text}", answer.head);
+        ensure!(
+            answer.head.status()? == status && text.contains(part),
+            "{method} {target} {body:.40}: {:?} {text}",
+            answer.head
+        );
     }
     node.stop().await?;
     let node = Node::start("off", origin.address(), &[], &[]).await?;
@@ -320,5 +347,106 @@ async fn purge_of_a_host_that_moves() -> Outcome {
     node.site.plain_zone("site", HOST, origin.address(), &[])?;
     reload().await?;
     ensure!(fetched(&mut client).await?.len() == PAGES.len(), "what was stored before the purge");
+    node.stop().await
+}
+
+const TAGGED: &str = "Cache-Control: max-age=60\r\nCache-Tag: x\r\n";
+
+async fn purge_x(node: &Node) -> Outcome {
+    let (ok, said) = node.command(&["purge", "--zone", "site", "--tag", "x"]).await?;
+    ensure!(ok, "{said}");
+    Ok(())
+}
+
+/// Nobody joins it any more, and it is not stored.
+async fn purge_of_a_tag_while_the_body_comes() -> Outcome {
+    let origin = ScriptedOrigin::start().await?;
+    let gate = Gate::new();
+    let head = format!("HTTP/1.1 200 OK\r\n{TAGGED}Content-Length: 4\r\n\r\nol");
+    origin.on("/a", vec![Act::send(&head), Act::Wait(gate.clone()), Act::send("d!")]);
+    let node = Node::start("body", origin.address(), &[], &[]).await?;
+    let (mut first, mut second) = (node.client().await?, node.client().await?);
+    first.send(format!("GET /a HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await;
+    first.read_head(false).await?;
+    origin.on("/a", vec![Act::reply("200 OK", TAGGED, "new")]);
+    purge_x(&node).await?;
+    ensure!(second.get(HOST, "/a").await?.body == b"new", "a request after the purge");
+    gate.release();
+    ensure!(first.read_rest().await?.0 == b"old!", "the one that began before it");
+    ensure!(second.get(HOST, "/a").await?.body == b"new" && origin.count("/a") == 2, "what is stored");
+    node.stop().await
+}
+
+/// Its tags are known with its head: who waited for it fetches anew, and it is not stored.
+async fn purge_of_a_tag_before_the_head_comes() -> Outcome {
+    let origin = ScriptedOrigin::start().await?;
+    let gate = Gate::new();
+    origin.on("/a", vec![Act::Wait(gate.clone()), Act::reply("200 OK", TAGGED, "old")]);
+    let node = Node::start("head", origin.address(), &[], &[]).await?;
+    let (mut first, mut second) = (node.client().await?, node.client().await?);
+    first.send(format!("GET /a HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await;
+    origin.wait_for("/a", 1).await?;
+    origin.on("/a", vec![Act::reply("200 OK", TAGGED, "new")]);
+    purge_x(&node).await?;
+    second.send(format!("GET /a HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await;
+    gate.release();
+    ensure!(first.read_response().await?.body == b"old", "the one that began before the purge");
+    ensure!(second.read_response().await?.body == b"new", "the one that came after it");
+    ensure!(first.get(HOST, "/a").await?.body == b"new" && origin.count("/a") == 2, "what is stored");
+    node.stop().await
+}
+
+/// A purge over a connection that was open when another process took over counts there as well.
+async fn purge_by_the_node_that_hands_over() -> Outcome {
+    let origin = ScriptedOrigin::start().await?;
+    let fields = "Cache-Control: max-age=60\r\n";
+    origin.on("/a", vec![Act::reply("200 OK", fields, "old")]);
+    let lines = ["purge.method = true", "purge.token_file = \"$DIR/token\""];
+    let mut old = Node::start("successor", origin.address(), &[], &lines).await?;
+    let mut before = old.client().await?;
+    before.get(HOST, "/a").await?;
+    let mut new = Edge::start(Path::new(BINARY), old.site.dir(), &["--replace"]).await?;
+    // The node before accepts until it hears that it is replaced; each has a memory of its own.
+    let mut after = archipel_testkit::within("a connection to the successor", async {
+        loop {
+            let mut client = RawClient::connect(&Target::plain(new.at.plain()?)).await?;
+            client.get(HOST, "/a").await?;
+            if origin.count("/a") == 2 {
+                return anyhow::Ok(client);
+            }
+        }
+    })
+    .await??;
+    let answer = before.ask(&format!("PURGE /a HTTP/1.1\r\nHost: {HOST}\r\n{}\r\n", authorization())).await?;
+    ensure!(
+        answer.head.status()? == 200 && String::from_utf8_lossy(&answer.body).contains("\"durable\":true"),
+        "{:?}",
+        answer.head
+    );
+    origin.on("/a", vec![Act::reply("200 OK", fields, "new")]);
+    archipel_testkit::within("the purge to reach the successor", async {
+        while after.get(HOST, "/a").await?.body != b"new" {}
+        anyhow::Ok(())
+    })
+    .await??;
+    old.edge.wait().await?;
+    new.stop().await
+}
+
+/// A 304 need not repeat the tags of what it confirms.
+async fn tags_survive_a_revalidation() -> Outcome {
+    let origin = ScriptedOrigin::start().await?;
+    origin.on("/a", vec![Act::reply("200 OK", &format!("{TAGGED}ETag: \"1\"\r\n"), "old")]);
+    let node = Node::start("renewed", origin.address(), &[], &[]).await?;
+    let mut client = node.client().await?;
+    client.get(HOST, "/a").await?;
+    let (ok, said) = node.command(&["purge", "--zone", "site", "--soft"]).await?;
+    ensure!(ok, "{said}");
+    origin.on("/a", vec![Act::send("HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\nCache-Control: max-age=60\r\n\r\n")]);
+    ensure!(client.get(HOST, "/a").await?.body == b"old", "confirmed");
+    ensure!(client.get(HOST, "/a").await?.body == b"old" && origin.count("/a") == 2, "a hit");
+    origin.on("/a", vec![Act::reply("200 OK", TAGGED, "new")]);
+    purge_x(&node).await?;
+    ensure!(client.get(HOST, "/a").await?.body == b"new", "it had the tag still");
     node.stop().await
 }
