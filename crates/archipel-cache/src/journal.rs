@@ -233,6 +233,17 @@ fn scope(word: u8, segments: u8, hash: u128) -> Option<Scope> {
     })
 }
 
+/// What is known of the process before.
+#[derive(Debug)]
+struct Before {
+    /// Its last record that was taken up.
+    seen: u64,
+    /// Where this process's numbers begin; its own are all below.
+    start: u64,
+    /// The file when it was last looked through: device, inode, length.
+    looked: Option<(u64, u64, u64)>,
+}
+
 /// The file. Every call may take as long as the disk does: not for a thread that serves.
 #[derive(Debug)]
 pub struct Journal {
@@ -243,6 +254,8 @@ pub struct Journal {
     bytes_max: u64,
     /// Another process has taken over: only what it would otherwise not know is appended.
     retired: bool,
+    /// Another process may still write: that before this one.
+    before: Option<Before>,
 }
 
 impl Journal {
@@ -250,7 +263,7 @@ impl Journal {
     /// counts as purged, and the next write makes a new file. The first write is due at once: until then a crash forgets that this
     /// start happened.
     pub fn open(path: &Path, bytes_max: u64, now_micros: u64) -> (Self, Recovered, Option<io::Error>) {
-        let mut journal = Self { path: path.to_owned(), file: None, bytes: 0, bytes_max, retired: false };
+        let mut journal = Self { path: path.to_owned(), file: None, bytes: 0, bytes_max, retired: false, before: None };
         let (bytes, problem) = match journal.read() {
             Ok(bytes) => (bytes, None),
             Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), None),
@@ -278,6 +291,38 @@ impl Journal {
 
     fn reopen(&self) -> io::Result<File> {
         OpenOptions::new().append(true).open(&self.path)
+    }
+
+    /// The process before this one goes on for a while, and may purge: its records are taken up as they come.
+    pub fn follow(&mut self, recovered: &Recovered) {
+        let seen = recovered.table.records.last().map_or(0, |record| record.sequence);
+        self.before = Some(Before { seen, start: recovered.table.sequence, looked: None });
+    }
+
+    /// Whether there is a process before this one.
+    pub fn follows(&self) -> bool {
+        self.before.is_some()
+    }
+
+    /// What the process before has purged since this was asked last.
+    pub fn take_foreign(&mut self) -> Vec<PurgeRecord> {
+        let Some(before) = &self.before else { return Vec::new() };
+        let looked = std::fs::metadata(&self.path).ok().map(|found| (found.dev(), found.ino(), found.len()));
+        if looked == before.looked {
+            return Vec::new();
+        }
+        let bytes = self.read().unwrap_or_default();
+        let Some(before) = &mut self.before else { return Vec::new() };
+        before.looked = looked;
+        let is_new = |record: &PurgeRecord| record.sequence > before.seen && record.sequence < before.start;
+        let (slots, _) = bytes.as_chunks::<SLOT>();
+        let records = slots.iter().filter_map(|slot| match Slot::read(slot) {
+            Some(Slot::Record(record)) => Some(record),
+            _ => None,
+        });
+        let foreign: Vec<PurgeRecord> = records.filter(is_new).collect();
+        before.seen = foreign.iter().map(|record| record.sequence).max().unwrap_or(before.seen);
+        foreign
     }
 
     /// From now on another process keeps the file: only append to it.

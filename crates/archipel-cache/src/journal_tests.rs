@@ -315,6 +315,38 @@ fn a_node_that_hands_over_only_appends() {
 }
 
 #[test]
+fn a_successor_takes_up_what_the_node_before_purges() {
+    let folder = Folder::new("follow");
+    let mut old = Node::start(&folder.file(), 100);
+    old.store.purge_tag(0, 1, PurgeKind::Hard);
+    old.persist();
+    let limits = StoreLimits::default();
+    let (mut journal, recovered, _) = Journal::open(&folder.file(), BYTES_MAX, NOW);
+    let store: Store<Version> = Store::new(limits);
+    store.restore_purges(&recovered.table);
+    journal.follow(&recovered);
+    let mut new = Node { store, journal, state: recovered.state };
+    let stamp = new.persist();
+    assert_eq!(stamp, recovered.table.sequence, "nothing is taken up twice");
+    let object =
+        |node: &Node, tag| node.store.purged_since(&key("/a"), &[tag], PurgeStamp::from_sequence(stamp)).is_some();
+    for tag in 2..5 {
+        old.store.purge_tag(0, tag, PurgeKind::Hard);
+        old.persist();
+        assert!(!object(&new, tag));
+        new.persist();
+        assert!(object(&new, tag), "what the new one stored before the old one's purge");
+        assert_eq!(new.persist(), new.store.stamp().sequence());
+        assert_eq!(new.store.stamp().sequence() - stamp, tag - 1, "once each");
+        if tag == 3 {
+            let table = new.store.purge_table();
+            new.journal.rewrite(&table).unwrap();
+            old.journal.retire();
+        }
+    }
+}
+
+#[test]
 fn replayed_by_another_node() {
     let store: Store<Version> = Store::new(StoreLimits { purge_scopes_max: 8, ..StoreLimits::default() });
     let told = |after, most| {

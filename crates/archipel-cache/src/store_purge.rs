@@ -126,6 +126,10 @@ impl<M> Store<M> {
     /// # Errors
     /// The disk's. The purges are in force, and written with the next call that succeeds; a crash before that forgets them.
     pub fn persist_purges(&self, journal: &mut Journal) -> io::Result<PurgeStamp> {
+        for record in journal.take_foreign() {
+            // Under a number of this process: what it has stored since it began may be older than the purge.
+            self.purge(record.zone, record.scope, record.kind);
+        }
         // What is recorded from here on is at most more than this promises.
         let durable = self.log.stamp();
         let all = journal.wants_all(crate::purge_log::UNWRITTEN_MAX);

@@ -38,6 +38,6 @@ pub use metrics::LiveCounts;
 pub use node::{Node, NodeError, server_settings};
 pub use purge::{
     PURGE_RECORDS_MAX, PURGES_PER_CALL_MAX, Purge, PurgeError, PurgeRecordReport, PurgeReport, PurgesMade,
-    PurgesSinceReport, TokenError,
+    PurgesSinceReport, TokenError, bearer_token,
 };
 pub use worker::Edge;

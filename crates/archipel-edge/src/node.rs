@@ -93,7 +93,9 @@ impl Node {
     pub fn reload(&self, mut snapshot: Snapshot) -> Result<(), NodeError> {
         snapshot.generation = self.live().snapshot.generation + 1;
         let live = Live::new(Arc::new(snapshot))?;
+        let before = self.live();
         self.live.store(Arc::new(live));
+        self.purge_moved(&before.snapshot);
         self.reopen_log();
         Ok(())
     }

@@ -155,19 +155,29 @@ pub struct InspectArgs {
 
 /// Arguments of `purge`.
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("what").required(true).multiple(false))]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
+#[command(after_help = "Several may be named at once; all are purged, or none. Examples:
+  archipel purge https://shop.example/a.css https://shop.example/b.css
+  archipel purge --prefix shop.example/docs --prefix shop.example/help
+  archipel purge --zone shop --tag product-42 --tag sale --soft")]
 pub struct PurgeArgs {
     /// URLs to remove, in every variant
     #[arg(group = "what", value_name = "URL")]
     pub urls: Vec<String>,
-    /// Everything of one host
-    #[arg(long, group = "what", value_name = "HOST")]
-    pub host: Option<String>,
-    /// Everything of one zone
-    #[arg(long, group = "what", value_name = "ZONE")]
-    pub zone: Option<String>,
+    /// Everything of a host (repeatable)
+    #[arg(long = "host", group = "what", value_name = "HOST")]
+    pub hosts: Vec<String>,
+    /// Everything of a host and the beginning of a path, in whole segments, such as shop.example/docs (repeatable)
+    #[arg(long = "prefix", group = "what", value_name = "HOST/PATH")]
+    pub prefixes: Vec<String>,
+    /// Everything of a zone (repeatable); with --tag, the zone of the tags
+    #[arg(long = "zone", group = "what", value_name = "ZONE")]
+    pub zones: Vec<String>,
+    /// Everything with a tag (Surrogate-Key, Cache-Tag) in the zone that --zone names (repeatable)
+    #[arg(long = "tag", group = "what", value_name = "TAG", requires = "zones")]
+    pub tags: Vec<String>,
     /// Everything of every zone
-    #[arg(long, group = "what")]
+    #[arg(long, group = "what", conflicts_with_all = ["urls", "hosts", "prefixes", "zones", "tags"])]
     pub everything: bool,
     /// Keep the objects as stale ones: they are asked for again, and can still serve if the origin fails
     #[arg(long)]
@@ -275,6 +285,9 @@ mod tests {
         check("purge http://a/ http://b/ --soft", Ok(()));
         check("purge --everything --zone a", Err("cannot be used with"));
         check("purge --host a --state-dir s", Ok(()));
+        check("purge http://a/ --host b --prefix c/d --host e --zone f", Ok(()));
+        check("purge --zone a --tag b --tag c", Ok(()));
+        check("purge --tag b", Err("--zone"));
         check("config show d", Ok(()));
         check("config schema", Ok(()));
         check("completions bash", Ok(()));

@@ -12,7 +12,9 @@ use clap::CommandFactory as _;
 
 use crate::cli::{CacheCommand, CheckArgs, Cli, ConfigCommand, ExplainArgs, PurgeArgs, WhichNode};
 use crate::control::client::Control;
-use crate::control::{ExplainAnswer, ExplainCall, InspectAnswer, PurgeAnswer, PurgeCall, ReloadAnswer, StatusAnswer};
+use crate::control::{
+    ExplainAnswer, ExplainCall, InspectAnswer, PurgeAnswer, PurgeCall, ReloadAnswer, StatusAnswer, TagCall,
+};
 use crate::curl::{self, PASTED_BYTES_MAX, Pasted};
 use crate::files;
 use crate::say::{self, Style};
@@ -164,10 +166,20 @@ fn control(which: &WhichNode) -> anyhow::Result<Control> {
 
 /// `purge`
 pub fn purge(args: &PurgeArgs) -> anyhow::Result<ExitCode> {
+    let (zones, tags) = match args.zones.as_slice() {
+        zones if args.tags.is_empty() => (zones.to_vec(), Vec::new()),
+        [zone] => {
+            let tag = |tag: &String| TagCall { zone: zone.clone(), tag: tag.clone() };
+            (Vec::new(), args.tags.iter().map(tag).collect())
+        }
+        _ => bail!("tags belong to one zone: give --zone once with --tag"),
+    };
     let call = PurgeCall {
         urls: args.urls.clone(),
-        host: args.host.clone(),
-        zone: args.zone.clone(),
+        hosts: args.hosts.clone(),
+        prefixes: args.prefixes.clone(),
+        zones,
+        tags,
         everything: args.everything,
         soft: args.soft,
     };
@@ -176,6 +188,9 @@ pub fn purge(args: &PurgeArgs) -> anyhow::Result<ExitCode> {
         say::out(&format!("{:#}\n", serde_json::to_value(&answer)?))?;
     } else {
         say::out(&answer.lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
+    }
+    if let Some(problem) = &answer.problem {
+        eprintln!("warning: in force, but a crash of the node would forget it: {problem}");
     }
     Ok(ExitCode::SUCCESS)
 }

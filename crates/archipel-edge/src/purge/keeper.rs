@@ -81,7 +81,9 @@ impl Shared {
 impl Keeper {
     /// Opens the journal in the state folder, takes up what it holds, and begins to keep it. Never fails: without a journal
     /// purges are in force until the node ends, and the log and the metrics say so.
-    pub(crate) fn start(store: &Arc<Store<Meta>>, state_dir: &Path) -> Self {
+    ///
+    /// `follows`: the process before this one still serves for a while.
+    pub(crate) fn start(store: &Arc<Store<Meta>>, state_dir: &Path, follows: bool) -> Self {
         let path = state_dir.join(FILE);
         let bytes_max = (store.limits().purge_scopes_max as u64).saturating_mul(BYTES_PER_SCOPE).max(BYTES_MIN);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -100,6 +102,9 @@ impl Keeper {
         if recovered.state == JournalState::Whole {
             // A failure is met again, and told, with the first write.
             let _ = journal.append_start(recovered.table.sequence);
+        }
+        if follows {
+            journal.follow(&recovered);
         }
         let shared = Arc::new(Shared::default());
         // The first write is made here: a start that is not on the disk could give the same numbers again.
@@ -174,7 +179,7 @@ fn keep(store: &Weak<Store<Meta>>, mut journal: Journal, shared: &Shared) {
             compacted = Instant::now();
             compact(&kept);
         }
-        if asked || ended || kept.has_unwritten_purges() {
+        if asked || ended || journal.follows() || kept.has_unwritten_purges() {
             pause = if write(&kept, &mut journal, shared) { PAUSE } else { RETRY };
         }
         if ended {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use archipel_cache::{
     Groups, KeyText as _, PurgeKind, PurgeRecord, Scope, WindowLost, cache_group, purge_group, tag_group,
 };
-use archipel_config::HttpUrl;
+use archipel_config::{HttpUrl, Snapshot};
 use archipel_http::groups::{self, CACHE_GROUP_INVALIDATION, CACHE_GROUPS};
 use archipel_http::invalidation;
 use archipel_http::key::CacheKey;
@@ -38,7 +38,7 @@ use crate::node::Node;
 pub(crate) use keeper::Keeper;
 pub(crate) use method::{explain, stage};
 pub(crate) use token::Token;
-pub use token::TokenError;
+pub use token::{TokenError, bearer as bearer_token};
 
 /// Purges in one call.
 pub const PURGES_PER_CALL_MAX: usize = 1_000;
@@ -262,15 +262,34 @@ impl Node {
         PurgeReport { sequence: purged.sequence, objects: purged.objects }
     }
 
-    /// Opens the purge journal in the state folder and takes up what it holds. Before anything is served; once.
-    pub fn open_purges(&self, state_dir: &Path) {
-        self.purges.get_or_init(|| Keeper::start(&self.store, state_dir));
+    /// Opens the purge journal in the state folder and takes up what it holds. Before anything is served; once. `follows`: another
+    /// process with this state folder still serves for a while; what it purges is purged here too.
+    pub fn open_purges(&self, state_dir: &Path, follows: bool) {
+        self.purges.get_or_init(|| Keeper::start(&self.store, state_dir, follows));
     }
 
     /// Another process serves from now on and keeps the purge journal: this one only appends to it.
     pub fn retire_purges(&self) {
         if let Some(keeper) = self.purges.get() {
             keeper.retire();
+        }
+    }
+
+    /// A purge covers its own zone. A zone that takes a host over from another may have had it before, and must not find what was
+    /// purged while the other had it: it begins with an empty cache.
+    pub(crate) fn purge_moved(&self, before: &Snapshot) {
+        for zone in &self.snapshot().zones {
+            // Of a wildcard, any name that it covers.
+            let names = zone.hosts.iter().map(|host| host.to_string().replacen('*', "any", 1));
+            let mut others = names.filter_map(|name| before.zone_for_host(&name).filter(|other| other.id != zone.id));
+            if let Some(other) = others.next() {
+                tracing::info!(
+                    zone = &*zone.name,
+                    from = &*other.name,
+                    "a host changed its zone: what the zone had is purged"
+                );
+                self.store.purge_zone(zone.id, PurgeKind::Hard);
+            }
         }
     }
 

@@ -63,7 +63,7 @@ impl fmt::Debug for Token {
 }
 
 /// The token in the value of `Authorization` (RFC 6750 section 2.1).
-pub(crate) fn bearer(value: &[u8]) -> Option<&[u8]> {
+pub fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }

@@ -10,6 +10,7 @@ mod floods;
 mod inspect;
 mod lifecycle;
 mod origins;
+mod purge;
 mod site;
 mod streams;
 mod visitors;
@@ -93,6 +94,7 @@ async fn run(wish: &Wish) -> anyhow::Result<usize> {
         inspect::TESTS,
         lifecycle::TESTS,
         origins::TESTS,
+        purge::TESTS,
         streams::TESTS,
         visitors::TESTS,
     ];
