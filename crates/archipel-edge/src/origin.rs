@@ -146,7 +146,11 @@ pub(crate) async fn fetch(
         worker.metrics.origin_requests.add(1);
         let fresh = retries > 0;
         // A connection that carried something before may have ended without our hearing of it.
-        let taken = worker.pool.take(&route.zone.origin, route.limits, fresh).await?;
+        let taken = match worker.pool.take(&route.zone.origin, route.limits, fresh) {
+            Some(taken) => taken,
+            // Boxed, so that an exchange that need not connect does not carry the room for it.
+            None => Box::pin(worker.pool.open(&route.zone.origin, route.limits)).await?,
+        };
         let idempotent = is_idempotent(&request.method);
         let may_repeat = taken.reused && retries < route.retries_max;
         let failed = match taken.link.send(request, route.timeouts, &ex.asked.interim, taken.ticket).await {

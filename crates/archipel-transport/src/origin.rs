@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use thiserror::Error;
 use tokio::net::TcpStream;
@@ -180,16 +181,19 @@ impl Link {
     ///
     /// # Errors
     /// [`SendFailed`], with the request where it may be sent again.
-    pub async fn send(
+    pub fn send(
         self,
         request: OriginRequest,
         timeouts: OriginTimeouts,
         interim: &Interim,
         recycle: Arc<dyn Recycle>,
-    ) -> Result<OriginReply, SendFailed> {
+    ) -> impl Future<Output = Result<OriginReply, SendFailed>> + Send {
         match self {
-            Link::Http1(link) => crate::h1::client::send(link, request, timeouts, interim, recycle).await,
-            Link::Http2(link) => crate::h2::client::send(link, request, timeouts, interim).await,
+            Link::Http1(link) => {
+                Either::Left(crate::h1::client::send(link, request, timeouts, interim, recycle))
+            }
+            // Boxed, so that an exchange over HTTP/1 does not carry the room for it.
+            Link::Http2(link) => Either::Right(Box::pin(crate::h2::client::send(link, request, timeouts, interim))),
         }
     }
 }

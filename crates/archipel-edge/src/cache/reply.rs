@@ -57,7 +57,7 @@ pub(crate) async fn on_reply(
                 ex.count(reasons::REVALIDATIONS, "other_response");
                 plan.kind = Kind::Whole(None);
                 let again = origin::request(ex, route, &plan);
-                match origin::fetch(ex, route, again).await {
+                match Box::pin(origin::fetch(ex, route, again)).await {
                     Ok(again) => reply = again,
                     Err(error) => return ControlFlow::Break(failed(ex, &zone, plan, &error)),
                 }

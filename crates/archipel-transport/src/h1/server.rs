@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use archipel_http::target;
 use bytes::Bytes;
-use http::header::{HOST, TE};
-use http::{HeaderMap, Method, Version};
+use http::{Method, Version};
 use tokio::time::Instant;
 
 use super::conn::{HeadEvent, Inner, Shared};
@@ -94,7 +93,7 @@ async fn refuse<H: Handler>(
     refusal: Refusal,
 ) -> After {
     env.stats.refused(refusal);
-    let (reply, mut exchange) = handler.refuse(conn, refusal);
+    let (mut reply, mut exchange) = handler.refuse(conn, refusal);
     let ctx = SendContext {
         head_request: false,
         version: Version::HTTP_11,
@@ -102,7 +101,7 @@ async fn refuse<H: Handler>(
         trailers_accepted: false,
         send_progress: env.settings.send_progress,
     };
-    send_reply(shared, reply, &mut exchange, ctx).await
+    send_reply(shared, &mut reply, &mut exchange, ctx).await
 }
 
 async fn exchange<H: Handler>(
@@ -115,17 +114,17 @@ async fn exchange<H: Handler>(
     let count_before = conn.count_request();
     let head_request = is_head(&head.method);
     let version = head.version;
-    let trailers_accepted = accepts_trailers(&head.headers);
+    let trailers_accepted = head.trailers_accepted;
     let wants_keep_alive = head.keep_alive;
     let request = match into_request(shared, conn, *head) {
         Ok(request) => request,
-        Err(refusal) => return refuse(shared, conn, handler, env, refusal).await,
+        Err(refusal) => return Box::pin(refuse(shared, conn, handler, env, refusal)).await,
     };
     // Boxed, so that a connection that waits for its next request holds none of the pipeline's state.
     let mut answering = Box::pin(handler.handle(conn.clone(), request));
     let answered = poll_fn(|cx| poll_answer(cx, &mut answering, shared)).await;
     drop(answering);
-    let Some((reply, mut exchange)) = answered else { return After::Abort };
+    let Some((mut reply, mut exchange)) = answered else { return After::Abort };
     let settings = env.settings;
     let keep_alive = wants_keep_alive
         && count_before + 1 < settings.requests_per_connection_max
@@ -133,7 +132,7 @@ async fn exchange<H: Handler>(
         && shared.lock().drainable(settings.drain_body_bytes_max);
     let ctx =
         SendContext { head_request, version, keep_alive, trailers_accepted, send_progress: settings.send_progress };
-    let after = send_reply(shared, reply, &mut exchange, ctx).await;
+    let after = send_reply(shared, &mut reply, &mut exchange, ctx).await;
     drop(exchange);
     match after {
         After::KeepAlive if !drain_body(shared, settings.drain_body_bytes_max).await => After::Close,
@@ -159,7 +158,7 @@ fn poll_answer<F: Future>(
 fn into_request(shared: &Arc<Shared>, conn: &Conn, head: RequestHead) -> Result<Request, Refusal> {
     let mut request = Request {
         scheme: conn.scheme(),
-        authority: head.headers.get(HOST).map(|h| Bytes::copy_from_slice(h.as_bytes())),
+        authority: head.host,
         target: head.target,
         version: head.version,
         body: request_body(shared, head.framing),
@@ -235,14 +234,6 @@ fn same_host(a: &[u8], b: &[u8], scheme: Scheme) -> bool {
 fn strip_prefix_ignore_case<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
     let (start, rest) = text.split_at_checked(prefix.len())?;
     start.eq_ignore_ascii_case(prefix).then_some(rest)
-}
-
-fn accepts_trailers(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(TE)
-        .iter()
-        .flat_map(|v| v.as_bytes().split(|b| *b == b','))
-        .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
 /// Reads away what the handler left of the request's body. False where the connection cannot be kept.
