@@ -33,6 +33,7 @@ pub mod proxy_status;
 pub mod query;
 pub mod range;
 pub mod reuse;
+pub mod sink;
 mod siphash;
 pub mod stable_hash;
 pub mod storage;

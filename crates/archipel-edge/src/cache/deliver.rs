@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT_RANGES, AGE, CONTENT_RANGE, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
 
-use super::Meta;
+use super::{Meta, marks};
 use crate::body::{FillBody, TrailedBody};
 use crate::error_page::PROXY_NAME;
 use crate::exchange::{CacheResult, Exchange};
@@ -66,7 +66,7 @@ pub(crate) fn mark(ex: &mut Exchange, zone: &LiveZone, reply: &mut Reply, served
         key: None,
         detail: served.detail,
     };
-    reply.add(CACHE_STATUS, status.to_header_value());
+    reply.add(CACHE_STATUS, marks::value(status));
 }
 
 /// A reply made from a complete stored response.

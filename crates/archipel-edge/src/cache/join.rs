@@ -3,13 +3,13 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use archipel_cache::{Follower, Head, Join, KeyRef, Outcome, Stored, Turn};
+use archipel_cache::{Follower, Head, Join, Outcome, Stored, Turn};
 use archipel_http::cache_status::Forward;
 use archipel_http::reuse::{self, Reuse, Revalidate};
 use archipel_transport::message::Reply;
 use http::Method;
 
-use super::{Found, Kind, Meta, Plan, Served, deliver, find, key_of};
+use super::{Found, Kind, Meta, Plan, Served, deliver, find, key_of, key_ref};
 use crate::exchange::{CacheResult, Exchange};
 use crate::live::LiveZone;
 use crate::reasons;
@@ -25,7 +25,7 @@ pub(crate) async fn join(ex: &mut Exchange, mut plan: Plan) -> ControlFlow<Reply
     let joined = {
         let key = key_of(ex, &zone);
         let node = &ex.worker.node;
-        node.flights.join(&KeyRef::new(&key, node.key_seed), u64::try_from(ex.now().0).unwrap_or(0))
+        node.flights.join(&key_ref(ex, &key), u64::try_from(ex.now().0).unwrap_or(0))
     };
     match joined {
         Join::Leader(guard) => {

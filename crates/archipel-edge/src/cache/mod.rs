@@ -6,7 +6,8 @@
 //! - [`fill`]: bodies on their way into the store, and revalidation in the background;
 //! - [`rules`]: what the zone's rules change for a request: policy, key, bypass;
 //! - [`equivalents`]: stored responses that answer other queries too;
-//! - [`deliver`]: replies made from stored responses: ranges, preconditions, `Age`, `Cache-Status`.
+//! - [`deliver`]: replies made from stored responses: ranges, preconditions, `Age`, `Cache-Status`;
+//! - [`marks`]: `Cache-Status` values that are the same request after request.
 //!
 //! Must never read bytes from a socket or decide what a field means.
 
@@ -14,6 +15,7 @@ mod deliver;
 pub(crate) mod equivalents;
 mod fill;
 mod join;
+mod marks;
 mod reply;
 pub(crate) mod rules;
 
@@ -109,6 +111,26 @@ pub(crate) fn key_of<'a>(ex: &'a Exchange, zone: &LiveZone) -> CacheKey<'a> {
     CacheKey { zone: zone.zone.id, scheme: ex.asked.scheme, host: &ex.asked.authority, path_and_query, extra }
 }
 
+/// A key's hash. Two halves, for the reason that [`Exchange::id`] gives.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyHash([u64; 2]);
+
+impl KeyHash {
+    fn of(key: &KeyRef<'_, CacheKey<'_>>) -> Self {
+        Self([(key.hash >> 64) as u64, key.hash as u64])
+    }
+}
+
+/// An exchange's key as the store sees it. It is hashed once: nothing changes a request after its key is made.
+pub(crate) fn key_ref<'a>(ex: &Exchange, key: &'a CacheKey<'a>) -> KeyRef<'a, CacheKey<'a>> {
+    match ex.key_hash {
+        Some(KeyHash([high, low])) => {
+            KeyRef { hash: u128::from(high) << 64 | u128::from(low), text: key, zone: key.zone }
+        }
+        None => KeyRef::new(key, ex.worker.node.key_seed),
+    }
+}
+
 /// What the store has for a request.
 pub(crate) enum Found {
     /// It answers.
@@ -125,7 +147,7 @@ pub(crate) enum Found {
 pub(crate) fn find(ex: &Exchange, zone: &LiveZone) -> Found {
     let node = &ex.worker.node;
     let own = key_of(ex, zone);
-    let key = KeyRef::new(&own, node.key_seed);
+    let key = key_ref(ex, &own);
     let headers = &ex.asked.headers;
     let policy = ex.policy(zone);
     let fits = |stored: &Stored<Meta>| stored.meta.facts.vary.matches(&stored.meta.vary, headers, &policy.vary);
@@ -210,6 +232,7 @@ pub(crate) fn look_up(ex: &mut Exchange) -> ControlFlow<Reply, Plan> {
         ex.note("cache", "bypass", || reason.to_owned());
         return ControlFlow::Continue(Plan::bypass(ex, why));
     }
+    ex.key_hash = Some(KeyHash::of(&key_ref(ex, &key_of(ex, &zone))));
     let (kind, why) = match find(ex, &zone) {
         Found::Serve { stored, age, stale, refresh } => {
             if stale {

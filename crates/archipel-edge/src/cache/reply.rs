@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use archipel_cache::{Body, Head, KeyRef, LeaderGuard, Stored};
+use archipel_cache::{Body, Head, LeaderGuard, Stored};
 use archipel_http::deception;
 use archipel_http::no_vary_search::NoVarySearch;
 use archipel_http::reuse::{self, OriginFailure, StaleRefused};
@@ -19,7 +19,7 @@ use http::header::{AGE, DATE, ETAG, LAST_MODIFIED, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::deliver::{self, Served};
-use super::{Kind, Meta, Plan, fill, key_of};
+use super::{Kind, Meta, Plan, fill, key_of, key_ref};
 use crate::clock::SystemTime;
 use crate::error_page::{self, Failure};
 use crate::exchange::{CacheResult, Exchange, unix};
@@ -287,7 +287,7 @@ fn head(
 ) -> impl FnOnce(archipel_cache::PurgeStamp) -> Head<Meta> + use<> {
     let node = &ex.worker.node;
     let key = key_of(ex, zone);
-    let at = KeyRef::new(&key, node.key_seed);
+    let at = key_ref(ex, &key);
     let (hash, zone_id, groups) = (at.hash, at.zone, purge::groups_of(ex, &key, headers, renewed));
     let text = key.text();
     let vary = facts.vary.select(&ex.asked.headers, headers, &ex.policy(zone).vary);
@@ -383,7 +383,7 @@ fn publish(
 fn forget_uncacheable(ex: &Exchange, zone: &LiveZone) {
     let key = key_of(ex, zone);
     let node = &ex.worker.node;
-    node.flights.forget_uncacheable(&KeyRef::new(&key, node.key_seed));
+    node.flights.forget_uncacheable(&key_ref(ex, &key));
 }
 
 /// What a HEAD reply says about a stored GET response (RFC 9111 section 4.3.5).

@@ -278,7 +278,8 @@ fn write_request(out: &mut BytesMut, request: &OriginRequest, hold: bool) {
         buffer.extend_from_slice(b" HTTP/1.1\r\n");
         encode::write_field(buffer, &HOST, &request.authority);
         encode::write_fields(buffer, &request.headers);
-        if request.headers.contains_key(TE) {
+        buffer.extend_from_slice(request.lines.as_bytes());
+        if request.lines.has_te() || request.headers.contains_key(TE) {
             // RFC 9110 section 10.1.4: TE is for the next hop only.
             buffer.extend_from_slice(b"connection: te\r\n");
         }
@@ -372,9 +373,7 @@ impl Sending {
     fn finish(mut self, head: Result<ResponseHead, OriginError>) -> Result<OriginReply, SendFailed> {
         match head {
             Err(error) => Err(failed(error, self.request, &mut self.active, self.seen_interim)),
-            Ok(head) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
-                Ok(upgraded(head, self.active, self.recycle))
-            }
+            Ok(head) if head.status == StatusCode::SWITCHING_PROTOCOLS => Ok(upgraded(head, self.active, self.recycle)),
             Ok(head) => finish_head(head, &self.request.method, self.active, self.recycle)
                 .map_err(|error| SendFailed { error: error.into(), unsent: None, never_sent: false }),
         }

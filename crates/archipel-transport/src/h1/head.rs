@@ -295,7 +295,10 @@ fn collect<'a>(
         let value = if field.value.is_empty() {
             HeaderValue::from_static("")
         } else {
-            HeaderValue::from_maybe_shared(head.slice_ref(field.value)).map_err(|_| Refusal::MalformedHead)?
+            // Checking each byte a second time costs 600 instructions a proxied request.
+            // SAFETY: httparse has taken these bytes for a field value, and takes none that `HeaderValue` does not: a test
+            // compares the two byte by byte, and debug builds check each value.
+            unsafe { HeaderValue::from_maybe_shared_unchecked(head.slice_ref(field.value)) }
         };
         headers.try_append(name, value).map_err(|_| Refusal::TooManyFields)?;
     }
@@ -528,3 +531,7 @@ pub fn response_framing(head: &ResponseHead, method: &Method) -> Result<Framing,
         _ => Err(BadResponse::Framing),
     }
 }
+
+#[cfg(test)]
+#[path = "head_tests.rs"]
+mod tests;
