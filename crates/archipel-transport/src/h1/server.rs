@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{Method, Version};
 use tokio::time::Instant;
 
-use super::conn::{HeadEvent, Inner, Shared};
+use super::conn::{HeadEvent, Shared};
 use super::head::RequestHead;
 use super::send::{After, SendContext, is_head, send_reply};
 use crate::body::{Kind, RequestBody};
@@ -34,19 +34,15 @@ pub(crate) struct ConnEnv<'a> {
     pub(crate) drain: &'a Drain,
 }
 
-/// Serves requests on `io` until either side has had enough. `initial` are bytes read already.
+/// Serves requests on a connection until either side has had enough.
 ///
 /// Returns the stream where the client turned out to speak HTTP/2 by prior knowledge (RFC 9113 section 3.3).
 pub(crate) async fn serve<H: Handler>(
-    io: Io,
-    initial: &[u8],
+    shared: &Arc<Shared>,
     conn: &Arc<Conn>,
     handler: &H,
-    env: ConnEnv<'_>,
+    env: &ConnEnv<'_>,
 ) -> Option<(Io, Bytes)> {
-    let shared = Arc::new(Shared::new(Inner::new(io, initial, env.settings.body_progress)));
-    // The first request has as long as a handshake; later ones have the keep-alive time.
-    shared.lock().set_idle(env.settings.request_head);
     let mut registered = false;
     loop {
         let event = poll_fn(|cx| {
@@ -65,18 +61,18 @@ pub(crate) async fn serve<H: Handler>(
                 env.drain.forget(conn.id);
                 return Some(shared.lock().take_io());
             }
-            HeadEvent::Refused(refusal) => Box::pin(refuse(&shared, conn, handler, &env, refusal)).await,
-            HeadEvent::Head(head) => Box::pin(exchange(&shared, conn, handler, &env, head)).await,
+            HeadEvent::Refused(refusal) => Box::pin(refuse(shared, conn, handler, env, refusal)).await,
+            HeadEvent::Head(head) => Box::pin(exchange(shared, conn, handler, env, head)).await,
         };
         match after {
             After::KeepAlive => shared.lock().set_idle(env.settings.keep_alive),
             After::Close => {
-                Box::pin(linger(&shared)).await;
+                Box::pin(linger(shared)).await;
                 break;
             }
             After::Abort => break,
             After::Tunnel(origin) => {
-                Box::pin(run_tunnel(&shared, origin, &env)).await;
+                Box::pin(run_tunnel(shared, origin, env)).await;
                 break;
             }
         }
