@@ -125,9 +125,7 @@ impl<'a> Told<'a> {
             6 if is("expect") => self.expect.note(value),
             7 if is("upgrade") => self.upgrade.note(value),
             10 if is("connection") => {
-                if self.connection.note(value) {
-                    return Noted::Persistence;
-                }
+                return if self.connection.note(value) { Noted::Persistence } else { Noted::Other };
             }
             14 if is("content-length") => {
                 self.length.note(value);
