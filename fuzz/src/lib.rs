@@ -4,6 +4,8 @@
 //! The functions serve two runners: libFuzzer (`fuzz_targets/`, for cargo-fuzz) and `src/bin/smoke.rs`, which needs
 //! nothing but stable Rust. This crate must never be a dependency of anything.
 
+mod store;
+
 use std::path::Path;
 
 use archipel_config::Snapshot;
@@ -12,6 +14,8 @@ use archipel_transport::h1::head::{self, HeadLimits};
 use archipel_transport::proxy_protocol;
 use archipel_transport::tls::{client_hello, ja4};
 use http::Method;
+
+pub use store::cache_store;
 
 /// A target: its name and what it does with bytes.
 pub type Target = (&'static str, fn(&[u8]));
@@ -28,6 +32,7 @@ pub const TARGETS: &[Target] = &[
     ("request_target", request_target),
     ("cache_policy", cache_policy),
     ("cache_key", cache_key),
+    ("cache_store", cache_store),
     ("config", config),
 ];
 
