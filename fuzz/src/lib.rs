@@ -8,6 +8,7 @@ mod store;
 
 use std::path::Path;
 
+use archipel_cache::{JournalState, Recovered as JournalRead};
 use archipel_config::Snapshot;
 use archipel_transport::h1::chunked::{ChunkError, Decoder, Step};
 use archipel_transport::h1::head::{self, HeadLimits};
@@ -32,7 +33,11 @@ pub const TARGETS: &[Target] = &[
     ("request_target", request_target),
     ("cache_policy", cache_policy),
     ("cache_key", cache_key),
+<<<<<<< HEAD
     ("cache_store", cache_store),
+=======
+    ("purge_journal", purge_journal),
+>>>>>>> purge
     ("config", config),
 ];
 
@@ -204,6 +209,21 @@ pub fn cache_policy(bytes: &[u8]) {
 /// A target, its `No-Vary-Search` and a `Cookie`: what a cache key is made of.
 pub fn cache_key(bytes: &[u8]) {
     archipel_http::fuzz::cache_key(bytes);
+}
+
+/// The bytes of a purge journal, as a crash, a failing disk or somebody's editor left them.
+///
+/// # Panics
+/// When a number could be given twice, a record stands outside of its window, or what was read is written in another way.
+pub fn purge_journal(bytes: &[u8]) {
+    const NOW: u64 = 1_800_000_000_000_000;
+    let JournalRead { table, state } = archipel_cache::decode_journal(bytes, NOW);
+    assert!(table.sequence >= NOW && table.floor <= table.sequence);
+    assert!(table.records.iter().all(|record| record.sequence < table.sequence));
+    assert!(matches!(state, JournalState::Whole | JournalState::Torn) || table.records.is_empty());
+    let again = archipel_cache::decode_journal(&archipel_cache::encode_journal(&table), NOW);
+    assert_eq!((again.state, &again.table.records), (JournalState::Whole, &table.records));
+    assert!(again.table.floor == table.floor && again.table.sequence > table.sequence);
 }
 
 /// A configuration: the node's document, a line `---`, a zone's document.

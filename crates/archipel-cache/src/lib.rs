@@ -1,12 +1,13 @@
 //! The cache store: it keeps, finds, bounds, purges and collapses; it never decides.
 //!
-//! Owns the memory tier ([`Store`]), the disk tier below it ([`DiskTier`]), request collapsing ([`Flights`]), bodies that are read while they fill ([`Fill`]) and the purge
-//! sequence. What may be stored, reused, revalidated or served stale is decided by the pure functions of `archipel-http` (RFC 9111);
-//! their verdicts come in as [`Head::meta`] and as the `pick` closure of [`Store::lookup`].
+//! Owns the memory tier ([`Store`]), the disk tier below it ([`DiskTier`]), request collapsing ([`Flights`]), bodies that are read
+//! while they fill ([`Fill`]), the purge sequence, and the journal that keeps it ([`Journal`]). What may be stored, reused,
+//! revalidated or served stale is decided by the pure functions of `archipel-http` (RFC 9111); their verdicts come in as
+//! [`Head::meta`] and as the `pick` closure of [`Store::lookup`].
 //!
 //! Must never: start a task, open a socket, look into a field's meaning, or hold a lock across an `await`. The caller drives every
-//! fill. Only the disk tier has threads, files and a clock (for when to try a failing disk again), and the purge journal a file; neither
-//! knows an async runtime.
+//! fill, and says when the journal is written. Only the disk tier has threads, files and a clock (for when to try a failing disk
+//! again), and the purge journal a file; neither knows an async runtime.
 //!
 //! # The way of a request
 //! ```text
@@ -18,10 +19,16 @@
 //! ```
 //!
 //! # Nothing purged is served again
-//! Each purge takes a number from one sequence. Each [`Head`] carries the [`PurgeStamp`] taken *before* its fetch began; it is purged
-//! by every purge of its key, host, zone or of everything with a later number. Purges of zone, host and everything write one record
-//! and touch no object: records are compared on lookup, and only where one was made since the object was last compared. Space comes
-//! back on lookup, by eviction and by [`Store::reclaim`].
+//! Each purge takes a number from one sequence and is one record in one table: `(zone, scope) -> last soft, last hard number`. Each
+//! [`Head`] carries the [`PurgeStamp`] taken *before* its fetch began, and the [`Groups`] that purges may name it by; it is purged by
+//! every purge of one of its scopes with a later number. A purge touches no object: records are compared on lookup, and only where one
+//! was made since the object was last compared (purges by key and URL also remove what they find in memory at once). Space comes back
+//! on lookup, by eviction and by [`Store::reclaim`].
+//!
+//! What is forgotten purges more, never less: a full table takes what is older in the zone with the most records; [`Store::compact_purges`]
+//! takes what is older than its floor, which the caller chooses as the oldest stamp that anything still has. The [`Journal`] holds the
+//! table over a crash: [`Store::restore_purges`] at the start, [`Store::persist_purges`] before a purge is acknowledged. An object kept
+//! elsewhere keeps its stamp ([`PurgeStamp::sequence`]) and tags, and asks [`Store::purged_since`] before it is served.
 //!
 //! # The disk tier
 //! [`Store::open_disk`] puts one below the memory. [`Store::insert`] offers to it what was stored; a request that [`Store::lookup`] does

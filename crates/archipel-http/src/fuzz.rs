@@ -17,7 +17,7 @@ use crate::storage::{self, StoreRequest};
 use crate::stored::StoredMeta;
 use crate::target::{self, Scheme, Target};
 use crate::validate::{self, Scope};
-use crate::{browser, cache_control, date, forwarding, hop, invalidation, range, targeted};
+use crate::{browser, cache_control, date, forwarding, hop, invalidation, range, surrogate_key, targeted};
 
 const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 
@@ -127,6 +127,8 @@ fn run_policy(request: &HeaderMap, status: StatusCode, response: &HeaderMap, now
             if validate::selects_stored(response, &storable.meta) {
                 validate::freshen(&mut stored, response, &storable.control.directives);
             }
+            let tags = surrogate_key::parse_tags(response);
+            assert!(tags.tags.len() <= surrogate_key::TAGS_MAX && tags.tags.iter().all(|tag| !tag.is_empty()));
             let mut conditional = request.clone();
             hop::remove_hop_by_hop(&mut conditional);
             reuse::make_conditional(&mut conditional, &storable.meta);
