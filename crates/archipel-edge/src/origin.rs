@@ -31,6 +31,9 @@ pub(crate) fn request(ex: &mut Exchange, route: &Route, plan: &Plan) -> OriginRe
         None => {}
     }
     forward_fields(ex, route, peer, trusted, &mut headers);
+    if let Some(ruling) = &ex.ruling {
+        ruling.tell_origin(&ex.asked.headers, &mut headers);
+    }
     let (mut method, mut upgrade) = (ex.asked.method.clone(), ex.asked.upgrade.clone());
     if method == Method::CONNECT {
         // An extended CONNECT (RFC 8441) becomes the HTTP/1.1 handshake that it stands for.
@@ -87,7 +90,9 @@ fn is_forgery(name: &HeaderName, safe: bool) -> bool {
         | "x-client-ip"
         | "x-cluster-client-ip"
         | "x-host"
-        | "x-original-host" => true,
+        | "x-original-host"
+        | "archipel-device"
+        | "archipel-language" => true,
         "x-original-url" | "x-rewrite-url" | "x-http-method-override" | "x-http-method" | "x-method-override" => safe,
         _ => false,
     }
