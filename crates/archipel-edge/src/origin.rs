@@ -68,6 +68,7 @@ fn write_fields(ex: &Exchange, route: &Route, plan: &Plan, to: &mut impl FieldSi
             || *name == settings.request_id
             || (whole && reuse::is_conditional(name))
             || (!trusted && is_forgery(name, safe))
+            || ex.ruling.as_ref().is_some_and(|ruling| ruling.tells(name))
     };
     hop::end_to_end(&ex.asked.headers, dropped, to);
     if let Some(meta) = plan.validates() {
@@ -81,6 +82,9 @@ fn write_fields(ex: &Exchange, route: &Route, plan: &Plan, to: &mut impl FieldSi
     if settings.forwarded_for {
         let client = ForwardedClient { peer, scheme: ex.asked.scheme, host: &ex.asked.authority };
         forwarding::write_x_forwarded(&ex.asked.headers, &client, trusted, to);
+    }
+    if let Some(ruling) = &ex.ruling {
+        ruling.tell_origin(&ex.asked.headers, to);
     }
 }
 
@@ -117,7 +121,9 @@ fn is_forgery(name: &HeaderName, safe: bool) -> bool {
         | "x-client-ip"
         | "x-cluster-client-ip"
         | "x-host"
-        | "x-original-host" => true,
+        | "x-original-host"
+        | "archipel-device"
+        | "archipel-language" => true,
         "x-original-url" | "x-rewrite-url" | "x-http-method-override" | "x-http-method" | "x-method-override" => safe,
         _ => false,
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use archipel_cache::{Body, Head, LeaderGuard, Stored};
 use archipel_http::deception;
 use archipel_http::no_vary_search::NoVarySearch;
+use archipel_http::policy::SetCookie;
 use archipel_http::reuse::{self, OriginFailure, StaleRefused};
 use archipel_http::storage::{self, NotStored, Storable, StoreRequest};
 use archipel_http::stored::StoredMeta;
@@ -15,7 +16,7 @@ use archipel_http::{UnixSeconds, hop};
 use archipel_transport::message::{FrozenFields, Reply, ReplyBody, ReplyFields};
 use archipel_transport::origin::{OriginError, OriginReply};
 use bytes::Bytes;
-use http::header::{AGE, DATE, ETAG, LAST_MODIFIED, UPGRADE};
+use http::header::{AGE, DATE, ETAG, LAST_MODIFIED, SET_COOKIE, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::deliver::{self, Served};
@@ -259,6 +260,9 @@ fn freshened(
     let control = ResponseControl::under(ex.policy(zone), stored.status, update);
     let mut headers = stored.meta.fields.map.clone();
     validate::freshen(&mut headers, update, &control.directives);
+    if ex.policy(zone).set_cookie == SetCookie::Strip {
+        headers.remove(SET_COOKIE);
+    }
     if let Some(age) = update.get(AGE) {
         headers.insert(AGE, age.clone());
     }
