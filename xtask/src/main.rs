@@ -4,6 +4,7 @@
 
 mod bench;
 mod cache_tests;
+mod collapse;
 mod conformance;
 mod edge;
 mod fetch;
@@ -45,6 +46,8 @@ enum Command {
     Slowhttptest(slow::Options),
     /// Put mixed load on a fresh edge whose origin misbehaves in every way
     Soak(soak::Options),
+    /// Let a thousand clients ask at once for one slow object, and kill who leads them
+    Collapse(collapse::Options),
     /// Run http-tests/cache-tests against a fresh edge
     CacheTests(cache_tests::Options),
     /// Run the cache's own conformance set, over HTTP/1.1 and HTTP/2
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::H2abuse(options) => h2spec::abuse(&root(), &options),
         Command::Slowhttptest(options) => slow::run(&root(), &options),
         Command::Soak(options) => soak::run(&root(), &options),
+        Command::Collapse(options) => collapse::run(&root(), &options),
         Command::CacheTests(options) => cache_tests::run(&root(), &options),
         Command::Conformance => conformance::run(&root()),
     };

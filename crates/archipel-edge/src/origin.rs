@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use archipel_http::forwarding::{self, ForwardedClient};
-use archipel_http::{hop, reuse};
+use archipel_http::hop;
 use archipel_transport::body::RequestBody;
 use archipel_transport::origin::{OriginError, OriginReply, OriginRequest};
 use base64::Engine as _;
@@ -25,11 +25,7 @@ pub(crate) fn request(ex: &mut Exchange, route: &Route, plan: &Plan) -> OriginRe
     let mut headers = hop::end_to_end(&ex.asked.headers, |name| {
         matches!(*name, HOST | CONTENT_LENGTH | EXPECT) || (!trusted && is_forgery(name, safe))
     });
-    match plan.validates() {
-        Some(meta) => reuse::make_conditional(&mut headers, meta),
-        None if plan.asks_for_whole() => reuse::make_unconditional(&mut headers),
-        None => {}
-    }
+    plan.condition(&mut headers);
     forward_fields(ex, route, peer, trusted, &mut headers);
     let (mut method, mut upgrade) = (ex.asked.method.clone(), ex.asked.upgrade.clone());
     if method == Method::CONNECT {

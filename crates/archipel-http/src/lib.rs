@@ -34,6 +34,7 @@ pub mod query;
 pub mod range;
 pub mod reuse;
 mod siphash;
+pub mod slices;
 pub mod stable_hash;
 pub mod storage;
 pub mod stored;

@@ -28,6 +28,8 @@ pub struct Part {
     pub complete: Option<u64>,
     /// What the request asked for.
     pub asked: RangeSpecs,
+    /// Whether it reaches to the end of the whole, by the origin's word.
+    pub to_the_end: bool,
 }
 
 /// How a request is answered from a part.
@@ -62,7 +64,8 @@ pub fn may_store_part(
         return Err(NotStored::Partial);
     };
     let storable = storage::may_store_final(request, status, headers, policy, response_time)?;
-    Ok((storable, Part { range, complete, asked }))
+    let to_the_end = complete.is_some_and(|complete| range.last.checked_add(1) == Some(complete));
+    Ok((storable, Part { range, complete, asked, to_the_end }))
 }
 
 impl Part {
@@ -80,10 +83,15 @@ impl Part {
     /// How the part answers a range request; `None` where it lacks bytes that are asked for.
     ///
     /// The very request that the part answered is answered again in the same way, even where the origin sent fewer bytes than
-    /// were asked for. Otherwise one range is answered, all of which must be there.
+    /// were asked for; and so is a request for all bytes from one within the part on, where that is what the part was meant to
+    /// hold (a 206 says itself what it holds, RFC 9110 section 15.3.7). Otherwise one range is answered, all of which must be
+    /// there.
     pub fn answer(&self, specs: &[RangeSpec]) -> Option<PartAnswer> {
         let wanted = match specs {
             asked if asked == self.asked.as_slice() => self.range,
+            [RangeSpec::From { first, last: None }] if self.to_the_end && *first <= self.range.last => {
+                ByteRange { first: *first, last: self.range.last }
+            }
             [spec] => self.resolve(*spec)?,
             _ => return None,
         };
@@ -102,6 +110,17 @@ impl Part {
             (None, _) => None,
         }
     }
+}
+
+/// What of the bytes `came` a range request means; `None` where none of them. `complete` is the length of the whole, where known.
+pub fn overlap(came: ByteRange, complete: Option<u64>, spec: RangeSpec) -> Option<ByteRange> {
+    let wanted = match (complete, spec) {
+        (Some(complete), spec) => spec.resolve(complete)?,
+        (None, RangeSpec::From { first, last }) => ByteRange { first, last: last.unwrap_or(u64::MAX) },
+        (None, RangeSpec::Suffix { .. }) => return None,
+    };
+    let both = (wanted.first.max(came.first), wanted.last.min(came.last));
+    (both.0 <= both.1).then_some(ByteRange { first: both.0, last: both.1 })
 }
 
 /// Whether a reply may be combined with a stored response: both have the same strong entity tag (RFC 9111 section 3.4).
@@ -269,13 +288,34 @@ mod tests {
         check_answer(&part, "bytes=10-", None);
         let short = part.clone().received(5).unwrap();
         check_answer(&short, "bytes=6-8", Some((2, 3, "bytes 6-8/10")));
-        check_answer(&short, "bytes=6-", None);
+        check_answer(&short, "bytes=6-", Some((2, 3, "bytes 6-8/10")));
+        check_answer(&short, "bytes=9-", None);
         check_answer(&short, "bytes=-1", None);
         check_answer(&short, "bytes=-5", Some((0, 5, "bytes 4-8/10")));
-        let unknown = Part { complete: None, ..part };
+        let unknown = Part { complete: None, to_the_end: false, ..part };
         check_answer(&unknown, "bytes=6-8", Some((2, 3, "bytes 6-8/*")));
         check_answer(&unknown, "bytes=6-", None);
         check_answer(&unknown, "bytes=-1", None);
+    }
+
+    #[track_caller]
+    fn check_overlap(asked: &str, complete: Option<u64>, expected: Option<(u64, u64)>) {
+        let spec = range::parse_range_value(asked.as_bytes(), 1).unwrap()[0];
+        let expected = expected.map(|(first, last)| ByteRange { first, last });
+        assert_eq!(overlap(ByteRange { first: 10, last: 19 }, complete, spec), expected, "{asked}");
+    }
+
+    #[test]
+    fn overlaps() {
+        check_overlap("bytes=12-14", Some(30), Some((12, 14)));
+        check_overlap("bytes=5-14", Some(30), Some((10, 14)));
+        check_overlap("bytes=15-", Some(30), Some((15, 19)));
+        check_overlap("bytes=15-", None, Some((15, 19)));
+        check_overlap("bytes=-15", Some(30), Some((15, 19)));
+        check_overlap("bytes=-15", None, None);
+        check_overlap("bytes=20-", Some(20), None);
+        check_overlap("bytes=20-25", Some(30), None);
+        check_overlap("bytes=0-9", None, None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod peers;
 mod report;
 
 pub use handshake::TakeAny;
+pub use idle::raise_file_limit;
 
 use std::path::{Path, PathBuf};
 
