@@ -33,11 +33,8 @@ pub const TARGETS: &[Target] = &[
     ("request_target", request_target),
     ("cache_policy", cache_policy),
     ("cache_key", cache_key),
-<<<<<<< HEAD
     ("cache_store", cache_store),
-=======
     ("purge_journal", purge_journal),
->>>>>>> purge
     ("config", config),
 ];
 

@@ -5,6 +5,7 @@
 mod bench;
 mod cache_tests;
 mod chaos;
+mod collapse;
 mod conformance;
 mod control;
 mod edge;
@@ -49,6 +50,8 @@ enum Command {
     Soak(soak::Options),
     /// Kill the edge under load again and again, with disk faults and purges, and check every byte
     Chaos(chaos::Options),
+    /// Let a thousand clients ask at once for one slow object, and kill who leads them
+    Collapse(collapse::Options),
     /// Run http-tests/cache-tests against a fresh edge
     CacheTests(cache_tests::Options),
     /// Run the cache's own conformance set, over HTTP/1.1 and HTTP/2
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Slowhttptest(options) => slow::run(&root(), &options),
         Command::Soak(options) => soak::run(&root(), &options),
         Command::Chaos(options) => chaos::run(&root(), &options),
+        Command::Collapse(options) => collapse::run(&root(), &options),
         Command::CacheTests(options) => cache_tests::run(&root(), &options),
         Command::Conformance => conformance::run(&root()),
     };

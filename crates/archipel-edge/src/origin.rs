@@ -62,7 +62,8 @@ pub(crate) fn request(ex: &mut Exchange, route: &Route, plan: &Plan) -> OriginRe
 fn write_fields(ex: &Exchange, route: &Route, plan: &Plan, to: &mut impl FieldSink) {
     let settings = &route.zone.zone.headers;
     let peer = ex.conn.as_ref().map_or(ex.client, |conn| conn.client_ip());
-    let (trusted, safe, whole) = (ex.live.trusted().contains(peer), ex.asked.method.is_safe(), plan.asks_for_whole());
+    let (trusted, safe, whole) =
+        (ex.live.trusted().contains(peer), ex.asked.method.is_safe(), plan.has_own_conditions());
     let dropped = |name: &HeaderName| {
         matches!(*name, HOST | CONTENT_LENGTH | EXPECT)
             || *name == settings.request_id
@@ -71,9 +72,7 @@ fn write_fields(ex: &Exchange, route: &Route, plan: &Plan, to: &mut impl FieldSi
             || ex.ruling.as_ref().is_some_and(|ruling| ruling.tells(name))
     };
     hop::end_to_end(&ex.asked.headers, dropped, to);
-    if let Some(meta) = plan.validates() {
-        reuse::write_conditions(meta, to);
-    }
+    plan.write_conditions(to);
     if settings.via {
         to.put(&VIA, &via(ex.asked.version));
     }

@@ -13,11 +13,12 @@ use crate::policy::{AlwaysOnline, BrowserTtl, Disregard, EdgeTtl, Policy, VaryRu
 use crate::query::{self, NamePattern, QueryKeep, QueryKey};
 use crate::range::RangeOutcome;
 use crate::reuse::{self, OriginFailure, Reuse};
+use crate::slices::Verdict;
 use crate::storage::{self, StoreRequest};
 use crate::stored::StoredMeta;
 use crate::target::{self, Scheme, Target};
 use crate::validate::{self, Scope};
-use crate::{browser, cache_control, date, forwarding, hop, invalidation, range, surrogate_key, targeted};
+use crate::{browser, cache_control, date, forwarding, hop, invalidation, range, slices, surrogate_key, targeted};
 
 const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 
@@ -37,15 +38,37 @@ pub fn field_value(bytes: &[u8]) {
 /// # Panics
 /// When that does not hold.
 pub fn range(bytes: &[u8]) {
+    piece(bytes);
     let Ok(specs) = range::parse_range_value(bytes, 16) else {
         return;
     };
+    for widened in specs.iter().filter_map(|spec| slices::widened(*spec, 1 << 22)) {
+        assert!(
+            range::parse_range_value(widened.to_field().as_bytes(), 1).is_ok_and(|same| same.as_slice() == [widened])
+        );
+    }
     for length in [0, 1, 10, 1 << 40, u64::MAX] {
         if let RangeOutcome::Partial(ranges) = range::evaluate(&specs, length) {
             assert!(ranges.iter().all(|range| range.first <= range.last && range.last < length));
             let total = ranges.iter().fold(0_u64, |sum, range| sum.saturating_add(range.len()));
             assert!(ranges.len() == 1 || total < length);
         }
+    }
+}
+
+/// The bytes as the `Content-Range` of a reply to the request for a slice: a piece that is taken is one that was asked for.
+fn piece(bytes: &[u8]) {
+    let (Ok(content_range), Some(grid)) = (HeaderValue::from_bytes(bytes), slices::Grid::new(10, 25)) else {
+        return;
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(http::header::ETAG, HeaderValue::from_static("\"a\""));
+    headers.insert(http::header::CONTENT_RANGE, content_range);
+    let meta = StoredMeta::build(StatusCode::OK, &headers, &Policy::neutral(), NOW, NOW);
+    let asked = grid.range(1, 2);
+    match slices::judge(&meta, &grid, asked, StatusCode::PARTIAL_CONTENT, &headers) {
+        Verdict::Piece(range) => assert!(range.first == asked.first && asked.contains(&range)),
+        verdict => assert_eq!(verdict, Verdict::Contradiction),
     }
 }
 

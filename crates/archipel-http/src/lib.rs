@@ -35,6 +35,7 @@ pub mod range;
 pub mod reuse;
 pub mod sink;
 mod siphash;
+pub mod slices;
 pub mod stable_hash;
 pub mod storage;
 pub mod stored;

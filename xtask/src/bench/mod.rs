@@ -11,6 +11,7 @@ mod sweep;
 mod volume;
 
 pub use handshake::TakeAny;
+pub use idle::raise_file_limit;
 
 use std::path::{Path, PathBuf};
 
