@@ -183,6 +183,8 @@ pub(crate) fn record(ex: &Exchange) {
             metrics.labelled.count("refusals", reason);
         } else if ex.end == Some(End::BodyFailed) {
             metrics.labelled.count("broken_replies", reason);
+        } else if ex.cache == CacheResult::None {
+            metrics.labelled.count("early_answers", reason);
         }
     }
     if let Some(log) = &ex.worker.log {

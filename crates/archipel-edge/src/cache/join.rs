@@ -103,7 +103,7 @@ async fn follow(
     follower: Follower<Meta>,
 ) -> ControlFlow<Reply, Plan> {
     let Ok(turn) = tokio::time::timeout(zone.zone.cache.collapse_wait, follower).await else {
-        ex.count(reasons::COLLAPSES, "wait_exceeded");
+        ex.count(reasons::COLLAPSES, "collapse_wait");
         ex.reason = Some("collapse_wait");
         return ControlFlow::Continue(plan);
     };
