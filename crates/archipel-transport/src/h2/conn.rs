@@ -20,8 +20,8 @@ pub(crate) const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Bytes queued for the socket from which on no more frames are taken in, and no more body is queued.
 const OUT_BYTES_MAX: usize = 64 * 1024;
-/// CONTINUATION frames of one field section; it takes one or two to fill the largest allowed.
-const CONTINUATIONS_MAX: u32 = 16;
+/// CONTINUATION frames of one field section beyond those that it takes to fill the largest allowed.
+const CONTINUATIONS_SPARE: usize = 16;
 /// The PING that tells when the client has heard of a GOAWAY.
 const GOING: &[u8; 8] = b"archipel";
 
@@ -44,7 +44,7 @@ struct Unfinished {
     head: Head,
     depends_on_itself: bool,
     block: Vec<u8>,
-    continuations: u32,
+    continuations: usize,
 }
 
 /// How far the end of the connection is.
@@ -159,11 +159,9 @@ impl Inner {
         self.failed.is_none() && self.has_room()
     }
 
-    /// Whether the client owes the rest of a head: the preface, or a field section.
-    pub(crate) fn awaits_head(&self, input: &[u8]) -> bool {
-        // The rest of a DATA frame comes at the pace of an upload.
-        let is_data = input.get(3) == Some(&kind::DATA);
-        !self.greeted || self.unfinished.is_some() || (!input.is_empty() && !is_data)
+    /// Whether the client is inside of a head: its greeting, or a field section.
+    pub(crate) fn is_inside_head(&self) -> bool {
+        !self.greeted || self.unfinished.is_some()
     }
 
     /// Takes frames from the start of `input` until one opens a stream, the input has no whole one left, or there is no
@@ -277,7 +275,7 @@ impl Inner {
     /// Resets a stream that is still open; its task learns of it.
     pub(crate) fn reset(&mut self, key: Key, code: Code) {
         let Some(stream) = self.streams.get(key) else { return };
-        if stream.reset.is_none() {
+        if stream.is_open() {
             stream.reset = Some(Reset::ByUs);
             stream.wake();
             let unread = std::mem::take(&mut stream.received).len();
@@ -362,7 +360,8 @@ impl Inner {
         unfinished.continuations += 1;
         unfinished.block.extend_from_slice(payload);
         let bytes_max = self.limits.header_list_bytes_max as usize * 2;
-        if unfinished.continuations > CONTINUATIONS_MAX || unfinished.block.len() > bytes_max {
+        let continuations_max = bytes_max / PAYLOAD_BYTES_MAX + CONTINUATIONS_SPARE;
+        if unfinished.continuations > continuations_max || unfinished.block.len() > bytes_max {
             return Err(Fault::Connection(Code::ENHANCE_YOUR_CALM));
         }
         if !head.has(flag::END_HEADERS) {

@@ -178,5 +178,7 @@ async fn run_tunnel<X: Delivery>(
     let mut client = Tunnel::new(stream.clone());
     let sent = tunnel::join(&mut client, &mut *origin, idle).await;
     exchange.body_sent(sent);
+    // RFC 8441 section 5: what a reset is to TCP. A tunnel that both sides have ended is not open any more.
+    stream.with(|conn, key| conn.reset(key, Code::CANCEL));
     End::Complete
 }

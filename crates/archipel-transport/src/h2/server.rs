@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::conn::{Opened, Shared};
-use super::frame::Code;
+use super::frame::{Code, kind};
 use super::request;
 use super::send::{SendContext, send_reply};
 use super::stream::{StreamRef, StreamTask};
@@ -65,6 +65,7 @@ pub(crate) async fn serve<H: Handler>(
         unflushed: false,
         timer: LazyTimer::default(),
         last: now,
+        busy: false,
         head_begun: Some(now),
         stalled: None,
         going: None,
@@ -93,8 +94,10 @@ struct Task<H> {
     /// TLS may still hold bytes that were written.
     unflushed: bool,
     timer: LazyTimer,
-    /// When something last arrived.
+    /// When a stream was last open.
     last: Instant,
+    /// Streams were open when it was last looked at.
+    busy: bool,
     /// Since when the client owes the rest of a head.
     head_begun: Option<Instant>,
     /// Since when the client takes nothing of what is queued.
@@ -130,8 +133,9 @@ impl<H: Handler> Task<H> {
             if held_up && inner.has_room() {
                 continue;
             }
-            if !std::mem::take(&mut inner.changed) {
+            if !inner.changed {
                 inner.in_task = false;
+                self.busy = !inner.streams.is_empty();
                 if inner.failed.is_some() {
                     self.going.get_or_insert_with(Instant::now);
                 }
@@ -142,6 +146,9 @@ impl<H: Handler> Task<H> {
     }
 
     fn enter(&mut self, cx: &Context<'_>) {
+        if self.busy {
+            self.last = Instant::now();
+        }
         let mut inner = self.connection.shared.lock();
         inner.in_task = true;
         super::streams::register(&mut inner.task, cx.waker());
@@ -175,7 +182,6 @@ impl<H: Handler> Task<H> {
         let polled = Pin::new(&mut self.io).poll_read(cx, &mut read);
         let n = read.filled().len();
         if n > 0 {
-            self.last = Instant::now();
             if self.input.is_empty() {
                 self.feed(&buffer[..n]);
             } else {
@@ -190,25 +196,29 @@ impl<H: Handler> Task<H> {
 
     /// Takes in what it can of `input` and keeps the rest.
     fn feed(&mut self, input: &[u8]) {
+        let now = Instant::now();
         let mut rest = input;
         loop {
             let (used, opened) = self.connection.shared.lock().feed(rest);
             rest = &rest[used..];
-            match opened {
-                Some(opened) => self.connection.start(*opened),
-                None => break,
-            }
+            let Some(opened) = opened else { break };
+            self.last = now;
+            self.connection.start(*opened);
         }
         let inner = self.connection.shared.lock();
         self.input.extend_from_slice(rest);
         self.unseen = !rest.is_empty() && !inner.has_room();
-        let owed = inner.awaits_head(&self.input);
-        self.head_begun = owed.then(|| self.head_begun.unwrap_or(self.last));
+        // The rest of a DATA frame comes at the pace of an upload; that of any other has the time of a head.
+        let inside = inner.is_inside_head();
+        let owed = inside || rest.get(3).map_or(!rest.is_empty(), |kind| *kind != kind::DATA);
+        let moved = rest.len() < input.len() && !inside;
+        self.head_begun = owed.then(|| self.head_begun.filter(|_| !moved).unwrap_or(now));
     }
 
     /// Writes what is queued. Ready once the socket has it all.
     fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut inner = self.connection.shared.lock();
+        inner.changed = false;
         if inner.out.is_empty() && !self.unflushed {
             return Poll::Ready(Ok(()));
         }
@@ -233,14 +243,7 @@ impl<H: Handler> Task<H> {
             self.timer.set(deadline);
             ready!(self.timer.poll_expired(cx));
             match due {
-                Due::Idle => {
-                    // What this queues is written at once: the client is to hear of it.
-                    self.go();
-                    let written = self.poll_output(cx);
-                    if matches!(written, Poll::Ready(Err(_))) {
-                        return Poll::Ready(());
-                    }
-                }
+                Due::Idle => self.go(),
                 // A client that does not answer cannot have streams opened for ever.
                 Due::Last => self.connection.shared.lock().say_last(),
                 Due::Nothing => {}
@@ -249,6 +252,10 @@ impl<H: Handler> Task<H> {
                     return Poll::Ready(());
                 }
                 Due::End => return Poll::Ready(()),
+            }
+            // What it is told is written at once.
+            if matches!(self.poll_output(cx), Poll::Ready(Err(_))) {
+                return Poll::Ready(());
             }
         }
     }

@@ -157,12 +157,9 @@ impl Inner {
     /// The stream's task is over.
     fn release(&mut self, key: Key) {
         if let Some(stream) = self.streams.get(key) {
-            match (stream.send_closed, stream.recv_closed) {
-                (true, true) => {}
-                // RFC 9113 section 8.1: the reply is whole, and the rest of the request is not wanted.
-                (true, false) => self.reset(key, Code::NO_ERROR),
-                (false, _) => self.reset(key, Code::INTERNAL_ERROR),
-            }
+            // RFC 9113 section 8.1: the reply is whole, and the rest of the request is not wanted.
+            let code = if stream.send_closed { Code::NO_ERROR } else { Code::INTERNAL_ERROR };
+            self.reset(key, code);
         }
         if let Some(stream) = self.streams.remove(key) {
             self.credit(stream.received.len());
