@@ -12,6 +12,7 @@ use archipel_cache::{JournalState, Recovered as JournalRead};
 use archipel_config::Snapshot;
 use archipel_transport::h1::chunked::{ChunkError, Decoder, Step};
 use archipel_transport::h1::head::{self, HeadLimits};
+use archipel_transport::h2::replay::replay;
 use archipel_transport::proxy_protocol;
 use archipel_transport::tls::{client_hello, ja4};
 use http::Method;
@@ -26,6 +27,7 @@ pub const TARGETS: &[Target] = &[
     ("request_head", request_head),
     ("response_head", response_head),
     ("chunked", chunked),
+    ("http2", http2),
     ("proxy_protocol", proxy_protocol),
     ("client_hello", client_hello),
     ("structured_fields", structured_fields),
@@ -112,6 +114,17 @@ pub fn chunked(bytes: &[u8]) {
             (Err(_), Err(_)) => {}
             (one, other) => panic!("in one piece {one:?}, in pieces of {piece} {other:?}"),
         }
+    }
+}
+
+/// An HTTP/2 connection of a client, in pieces of different sizes.
+///
+/// # Panics
+/// When the pieces matter: requests, error or answers differ.
+pub fn http2(bytes: &[u8]) {
+    let whole = replay(bytes, bytes.len());
+    for piece in [1, 7, 64, 1000] {
+        assert_eq!(whole, replay(bytes, piece), "in pieces of {piece}");
     }
 }
 
