@@ -164,7 +164,7 @@ pub(crate) fn check_zone(zone: &Part<ZoneConfig>, node: &Part<NodeConfig>, out: 
         .help("add a `[[listen]]` with `tls = true` to node.toml");
         zone.report(out, "tls.redirect_http", problem);
     }
-    let (own, all) = (zone.config.cache.object_bytes_max, node.config.cache.object_bytes_max);
+    let (own, all) = (zone.config.cache.object_bytes_max, node.config.cache.storable_bytes_max());
     if own > all {
         let message = format!("`cache.object_bytes_max` is above the node's {}, which holds", units::show_bytes(all));
         zone.report(out, "cache.object_bytes_max", Problem::warning(Code::NoEffect, message));

@@ -20,6 +20,7 @@ crate::tests![
     disk_remembers_purges_over_a_kill,
     disk_streams_what_is_too_large_for_memory,
     disk_renews_what_was_validated,
+    disk_keeps_slices,
     disk_folder_that_cannot_be_used_costs_only_the_disk,
     disk_goes_to_the_successor,
 ];
@@ -216,6 +217,28 @@ async fn disk_renews_what_was_validated() -> Outcome {
     world.until("archipel_cache_disk_renewals_total", 1).await?;
     let third = world.get("/stale", "").await?;
     ensure!(third.body == body && world.origin.count("/stale") == 2, "{:?}", third.head);
+    let mut world = world;
+    world.edge.stop().await
+}
+
+async fn disk_keeps_slices() -> Outcome {
+    let world = World::start("disk-slices", &[]).await?;
+    let lines = ["cache.slice_bytes = \"512KiB\"", "cache.sliced_bytes_min = \"1MiB\""];
+    world.site.plain_zone("site", HOST, world.origin.address(), &lines)?;
+    let world = world.restarted().await?;
+    let body = pattern(4, 0, 2_900_000);
+    let fields = "Cache-Control: max-age=600\r\nETag: \"v\"\r\nAccept-Ranges: bytes\r\n";
+    let head = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {}\r\n\r\n", body.len());
+    world.origin.on("/sliced", vec![Act::send(head), Act::SendPattern { seed: 4, count: body.len() as u64 }]);
+    ensure!(world.get("/sliced", "").await?.body == body, "as fetched");
+    // The head, and six slices.
+    world.until("archipel_cache_disk_writes_total", 7).await?;
+    let world = world.killed().await?;
+    let whole = world.get("/sliced", "").await?;
+    ensure!(whole.body == body, "{:?}", whole.head);
+    let part = world.get("/sliced", "Range: bytes=1048000-1049000\r\n").await?;
+    ensure!(part.head.status()? == 206 && part.body == body[1_048_000..=1_049_000], "{:?}", part.head);
+    ensure!(world.origin.count("/sliced") == 1, "it was fetched once");
     let mut world = world;
     world.edge.stop().await
 }
