@@ -38,6 +38,7 @@ pub const TARGETS: &[Target] = &[
     ("cache_store", cache_store),
     ("purge_journal", purge_journal),
     ("config", config),
+    ("disk_record", disk_record),
 ];
 
 const HEAD_BYTES_MAX: usize = 4096;
@@ -48,6 +49,15 @@ const LIMITS: HeadLimits = HeadLimits { head_bytes_max: HEAD_BYTES_MAX, fields_m
 fn pauses(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
     let stride = bytes.len() / 64 + 1;
     (0..bytes.len()).step_by(stride)
+}
+
+/// What a start and a lookup read from the folder of the disk tier: damaged, or put there by somebody.
+///
+/// # Panics
+/// When what was read and written again is read as something else.
+pub fn disk_record(bytes: &[u8]) {
+    archipel_cache::fuzz_disk(bytes);
+    archipel_edge::fuzz_stored_meta(bytes);
 }
 
 /// The head of a request from a visitor.

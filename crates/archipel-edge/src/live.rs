@@ -126,9 +126,9 @@ impl Live {
         for zone in &snapshot.zones {
             let live = LiveZone {
                 zone: zone.clone(),
-                policy: policy_of(zone, snapshot.node.cache.object_bytes_max),
+                policy: policy_of(zone, snapshot.node.cache.storable_bytes_max()),
                 rules: Rules::new(zone),
-                object_bytes_max: object_bytes_max(zone, snapshot.node.cache.object_bytes_max),
+                object_bytes_max: object_bytes_max(zone, snapshot.node.cache.storable_bytes_max()),
                 slicing: slicing_of(zone, snapshot.node.cache.object_bytes_max),
                 origin: roots
                     .origin(&zone.origin)

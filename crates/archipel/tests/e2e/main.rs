@@ -6,6 +6,7 @@
 
 mod cache;
 mod cases;
+mod disk;
 mod floods;
 mod inspect;
 mod lifecycle;
@@ -91,6 +92,7 @@ fn main() -> anyhow::Result<()> {
 async fn run(wish: &Wish) -> anyhow::Result<usize> {
     let modules = [
         cache::TESTS,
+        disk::TESTS,
         floods::TESTS,
         inspect::TESTS,
         lifecycle::TESTS,
