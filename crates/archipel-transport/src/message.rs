@@ -120,7 +120,12 @@ impl FrozenFields {
             let copy = HeaderValue::from_maybe_shared(slice).unwrap_or_else(|_| value.clone());
             frozen.append(name.clone(), copy);
         }
-        Self { map: frozen, lines, block: OnceLock::new() }
+        Self::from_parts(frozen, lines)
+    }
+
+    /// What [`FrozenFields::new`] made and somebody kept: `lines`, and the map whose values are slices of them.
+    pub fn from_parts(map: HeaderMap, lines: Bytes) -> Self {
+        Self { map, lines, block: OnceLock::new() }
     }
 
     /// The fields as HTTP/2 sends them.

@@ -215,7 +215,7 @@ fn decode_fields(lines: Bytes) -> Option<FrozenFields> {
         map.try_append(name, HeaderValue::from_maybe_shared(value).ok()?).ok()?;
         at = line_end + 1;
     }
-    Some(FrozenFields { map, lines })
+    Some(FrozenFields::from_parts(map, lines))
 }
 
 /// What hostile bytes do to the reader, for fuzzing: nothing.
