@@ -165,7 +165,8 @@ pub(crate) fn check_zone(zone: &Part<ZoneConfig>, node: &Part<NodeConfig>, out: 
         zone.report(out, "tls.redirect_http", problem);
     }
     let (own, all) = (zone.config.cache.object_bytes_max, node.config.cache.storable_bytes_max());
-    if own > all {
+    // Of what is stored in slices the node's limit bounds the slice, not the whole.
+    if own > all && zone.config.cache.slice_bytes == 0 {
         let message = format!("`cache.object_bytes_max` is above the node's {}, which holds", units::show_bytes(all));
         zone.report(out, "cache.object_bytes_max", Problem::warning(Code::NoEffect, message));
     }

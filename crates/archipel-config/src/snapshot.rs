@@ -52,7 +52,7 @@ pub struct Zone {
     pub hosts: Vec<HostPattern>,
     /// The origin.
     pub origin: ZoneOrigin,
-    /// The cache; `object_bytes_max` is settled and never above the node's.
+    /// The cache.
     pub cache: ZoneCache,
     /// TLS towards visitors; `certificate` and `key` are both there or both absent.
     pub tls: ZoneTls,
