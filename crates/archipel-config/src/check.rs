@@ -47,7 +47,20 @@ pub(crate) fn check_node(node: &Part<NodeConfig>, out: &mut Diagnostics) {
         node.report(out, "limits.connections_per_address_max", problem);
     }
     let cache = &config.cache;
-    let disk = &cache.disk;
+    check_disk(node, out);
+    if cache.object_bytes_max > cache.memory_bytes_max && cache.memory_bytes_max > 0 {
+        let path =
+            if node.given("cache.object_bytes_max") { "cache.object_bytes_max" } else { "cache.memory_bytes_max" };
+        let problem = Problem::warning(
+            Code::Contradiction,
+            "`cache.object_bytes_max` is above `cache.memory_bytes_max`: such an object is never stored",
+        );
+        node.report(out, path, problem);
+    }
+}
+
+fn check_disk(node: &Part<NodeConfig>, out: &mut Diagnostics) {
+    let disk = &node.config.cache.disk;
     if disk.path.is_none() {
         for path in [
             "cache.disk.bytes_max",
@@ -71,15 +84,6 @@ pub(crate) fn check_node(node: &Part<NodeConfig>, out: &mut Diagnostics) {
         let problem = Problem::warning(
             Code::Contradiction,
             "`cache.disk.object_bytes_max` is above half of `cache.disk.bytes_max`: such an object would displace all others",
-        );
-        node.report(out, path, problem);
-    }
-    if cache.object_bytes_max > cache.memory_bytes_max && cache.memory_bytes_max > 0 {
-        let path =
-            if node.given("cache.object_bytes_max") { "cache.object_bytes_max" } else { "cache.memory_bytes_max" };
-        let problem = Problem::warning(
-            Code::Contradiction,
-            "`cache.object_bytes_max` is above `cache.memory_bytes_max`: such an object is never stored",
         );
         node.report(out, path, problem);
     }

@@ -283,6 +283,12 @@ fn node_meaning() {
     check_node("[cache]\nmemory_bytes_max = \"1MiB\"", &["C034 node.toml:2:20: never stored"]);
     check_node("[cache]\nobject_bytes_max = \"1GiB\"", &["C034 node.toml:2:20: never stored"]);
     check_node("[cache]\nmemory_bytes_max = 0", &[]);
+    check_node(
+        "[cache.disk]\nbytes_max = \"1GiB\"",
+        &["C035 node.toml:2:13: there is no disk tier | set `cache.disk.path`"],
+    );
+    check_node("[cache.disk]\npath = \"c\"\nbytes_max = \"1GiB\"", &["C034 node.toml:3:13: would displace all others"]);
+    check_node("[cache.disk]\npath = \"c\"", &[]);
     check_node("[tls]\ndevelopment_ca = false", &["C032 node.toml:2:18: no certificate | [[certificate]]"]);
     check_node("[tls]\ndevelopment_ca = false\n[[listen]]\naddress = \"127.0.0.1:0\"", &[]);
     check_node(
