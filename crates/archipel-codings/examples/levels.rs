@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("|---|---|---|---|---|");
         for format in Format::ALL {
             for level in levels(format) {
-                line(format, level, &content)?;
+                line(format, *level, &content)?;
             }
         }
     }

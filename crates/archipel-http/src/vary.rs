@@ -66,6 +66,15 @@ impl VarySpec {
         }
     }
 
+    /// Takes a field out: what requests say in it had no part in the response. Tells whether it was there.
+    pub fn remove(&mut self, name: &HeaderName) -> bool {
+        let VarySpec::Fields(fields) = self else { return false };
+        let left: Vec<HeaderName> = fields.iter().filter(|field| *field != name).cloned().collect();
+        let was_there = left.len() < fields.len();
+        *self = if left.is_empty() { VarySpec::None } else { VarySpec::Fields(left.into_boxed_slice()) };
+        was_there
+    }
+
     /// The values to keep beside a stored response: the request's selecting fields, and the response's language.
     pub fn select(&self, request: &HeaderMap, response: &HeaderMap) -> VaryValues {
         let values = self.fields().iter().map(|name| normalise(request, name).map(|value| Box::from(&*value)));
@@ -303,14 +312,14 @@ fn write_weighted(members: &[Weighted<'_>], out: &mut SmallVec<[u8; 128]>) {
 }
 
 #[derive(Copy, Clone)]
-struct Weighted<'a> {
-    name: &'a [u8],
+pub(crate) struct Weighted<'a> {
+    pub(crate) name: &'a [u8],
     /// Thousandths.
-    weight: u16,
+    pub(crate) weight: u16,
 }
 
 /// `name;q=0.5`; `None` for other parameters or a malformed weight.
-fn weighted(member: &[u8]) -> Option<Weighted<'_>> {
+pub(crate) fn weighted(member: &[u8]) -> Option<Weighted<'_>> {
     let mut parts = member.split(|byte| *byte == b';').map(list::trim);
     let name = parts.next().filter(|name| list::is_token(name))?;
     let weight = match parts.next() {

@@ -157,3 +157,20 @@ fn quality_values() {
     check(".5", None);
     check("", None);
 }
+
+#[test]
+fn a_field_is_taken_out() {
+    let spec = |value: &str| {
+        let mut headers = HeaderMap::new();
+        headers.insert("vary", value.parse().unwrap());
+        VarySpec::from_headers(&headers)
+    };
+    let check = |value: &str, there: bool, left: VarySpec| {
+        let mut spec = spec(value);
+        assert_eq!((spec.remove(&header::ACCEPT_ENCODING), spec), (there, left), "{value}");
+    };
+    check("Accept-Encoding", true, VarySpec::None);
+    check("Accept-Encoding, Origin", true, spec("origin"));
+    check("Origin", false, spec("origin"));
+    check("*", false, VarySpec::Any);
+}
