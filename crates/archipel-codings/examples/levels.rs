@@ -40,7 +40,10 @@ fn line(format: Format, level: u32, content: &[u8]) -> Result<(), Box<dyn std::e
     for _ in 0..RUNS {
         let begun = Instant::now();
         coded.clear();
-        let mut encoder = Encoder::new(format, Options { level, length: Some(content.len() as u64) })?;
+        let mut encoder = Encoder::new(
+            format,
+            Options { level, length: Some(content.len() as u64), window_log_max: Options::WINDOW_LOG_LARGE },
+        )?;
         for piece in content.chunks(16 << 10) {
             encoder.write(piece, &mut coded)?;
         }

@@ -87,7 +87,11 @@ fn options(chance: &mut Chance, format: Format, length: usize) -> Options {
     // The heaviest levels take seconds on a debug build.
     let most = if format == Format::Brotli { 9 } else { most.min(12) };
     let level = least + chance.below((most - least + 1) as usize) as u32;
-    Options { level, length: (chance.below(2) == 0).then_some(length as u64) }
+    Options {
+        level,
+        length: (chance.below(2) == 0).then_some(length as u64),
+        window_log_max: 16 + chance.below(8) as u32,
+    }
 }
 
 #[test]
@@ -115,7 +119,7 @@ fn the_heaviest_levels_work() {
     let content = Chance(7).content().repeat(2);
     for format in Format::ALL {
         for level in [0, format.levels().1, u32::MAX] {
-            let encoder = Encoder::new(format, Options { level, length: None }).unwrap();
+            let encoder = Encoder::new(format, Options { level, length: None, window_log_max: 18 }).unwrap();
             let coded = encode(&mut Chance(1), encoder, &content[..content.len().min(20_000)]);
             let (decoded, end) = decode(&mut Chance(2), Decoder::new(format, LIMITS).unwrap(), &coded);
             assert!(end.is_ok() && content.starts_with(&decoded), "{format:?} {level}");
@@ -126,7 +130,7 @@ fn the_heaviest_levels_work() {
 #[test]
 fn what_was_flushed_can_be_read() {
     for format in Format::ALL {
-        let mut encoder = Encoder::new(format, Options { level: 4, length: None }).unwrap();
+        let mut encoder = Encoder::new(format, Options { level: 4, length: None, window_log_max: 18 }).unwrap();
         let mut decoder = Decoder::new(format, LIMITS).unwrap();
         let mut out = Vec::new();
         for line in ["data: 1\n\n", "data: two\n\n", "data: 3\n\n"] {
@@ -145,7 +149,7 @@ fn what_was_flushed_can_be_read() {
 #[test]
 fn bombs_do_not_go_off() {
     for format in Format::ALL {
-        let mut encoder = Encoder::new(format, Options { level: 9, length: None }).unwrap();
+        let mut encoder = Encoder::new(format, Options { level: 9, length: None, window_log_max: 18 }).unwrap();
         let (zeros, mut bomb) = (vec![0; 1 << 20], Vec::new());
         for _ in 0..40 {
             encoder.write(&zeros, &mut bomb).unwrap();
@@ -167,7 +171,11 @@ fn bombs_do_not_go_off() {
 #[test]
 fn streams_behind_each_other() {
     for format in Format::ALL {
-        let one = encode(&mut Chance(3), Encoder::new(format, Options { level: 3, length: None }).unwrap(), b"one");
+        let one = encode(
+            &mut Chance(3),
+            Encoder::new(format, Options { level: 3, length: None, window_log_max: 18 }).unwrap(),
+            b"one",
+        );
         let two = [&one[..], &one[..]].concat();
         let (out, end) = decode(&mut Chance(4), Decoder::new(format, LIMITS).unwrap(), &two);
         match format {
@@ -191,7 +199,11 @@ fn garbage_is_an_error() {
             let mut bytes = if chance.below(2) == 0 {
                 let content = chance.content();
                 let content = &content[..content.len().min(500)];
-                encode(&mut chance, Encoder::new(format, Options { level: 1, length: None }).unwrap(), content)
+                encode(
+                    &mut chance,
+                    Encoder::new(format, Options { level: 1, length: None, window_log_max: 18 }).unwrap(),
+                    content,
+                )
             } else {
                 (0..chance.below(200)).map(|_| chance.next() as u8).collect()
             };
@@ -215,7 +227,7 @@ fn a_dictionary_shortens_and_is_needed() {
     new[9_000..9_100].fill(b'x');
     let dictionary = Dictionary::new(old).unwrap();
     for length in [None, Some(new.len() as u64)] {
-        let encoder = Encoder::with_dictionary(Options { level: 5, length }, &dictionary).unwrap();
+        let encoder = Encoder::with_dictionary(Options { level: 5, length, window_log_max: 22 }, &dictionary).unwrap();
         let coded = encode(&mut chance, encoder, &new);
         assert!(coded.len() < 1000, "{} bytes", coded.len());
         let (out, end) = decode(&mut chance, Decoder::with_dictionary(&dictionary, LIMITS).unwrap(), &coded);

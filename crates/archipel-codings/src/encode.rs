@@ -12,13 +12,9 @@ use crate::{Dictionary, Format};
 
 /// Room that is made in the output at a time.
 const GROW_BYTES: usize = 16 << 10;
-/// The greatest window of brotli, as a power of two: 4 MiB. The format allows 16 MiB; more than 4 has no effect on what
-/// the web sends, and an encoder takes twice its window.
-const BROTLI_WINDOW_LOG_MAX: u32 = 22;
-/// The greatest window of zstd, as a power of two: 8 MiB (RFC 9659).
-const ZSTD_WINDOW_LOG_MAX: u32 = 23;
-/// The least window of both.
-const WINDOW_LOG_MIN: u32 = 16;
+/// The least window of brotli, as a power of two: below it, the library takes tables whose setting up costs more than all
+/// else.
+const BROTLI_WINDOW_LOG_MIN: u32 = 17;
 
 /// Why an encoder failed. It is of no use afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,8 +32,23 @@ pub enum EncodeError {
 pub struct Options {
     /// The level; brought into the bounds of [`Format::levels`].
     pub level: u32,
-    /// The length of the content in bytes, where it is known: short content gets small tables.
+    /// The exact length of the content in bytes, where it is known: short content gets small tables. Another length is an
+    /// error at the end.
     pub length: Option<u64>,
+    /// The greatest window, as a power of two, from 16 to 22: an encoder holds about four times its window. Content up to
+    /// that long is coded as well as with any other.
+    pub window_log_max: u32,
+}
+
+impl Options {
+    /// The window of what is coded while somebody waits: 256 KiB.
+    pub const WINDOW_LOG_SMALL: u32 = 18;
+    /// The window of what is coded once for many: 4 MiB.
+    pub const WINDOW_LOG_LARGE: u32 = 22;
+
+    fn window_log(&self) -> u32 {
+        self.window_log_max.clamp(16, Self::WINDOW_LOG_LARGE)
+    }
 }
 
 /// Encodes one stream.
@@ -56,14 +67,6 @@ impl std::fmt::Debug for Encoder {
             Inner::Brotli(_) => "Encoder(br)",
             Inner::Zstd(_) => "Encoder(zstd)",
         })
-    }
-}
-
-/// The window for content of this length, as a power of two.
-fn window_log(options: &Options, most: u32) -> u32 {
-    match options.length {
-        Some(length) => (u64::BITS - length.leading_zeros()).clamp(WINDOW_LOG_MIN, most),
-        None => most,
     }
 }
 
@@ -88,9 +91,7 @@ impl Encoder {
     /// [`EncodeError::Setup`]
     pub fn with_dictionary(options: Options, dictionary: &Dictionary) -> Result<Self, EncodeError> {
         let (least, most) = Format::Zstd.levels();
-        // The window must reach over the dictionary, whatever the length of the content.
-        let reach = options.length.map(|length| length.saturating_add(dictionary.bytes().len() as u64));
-        let mut context = zstd(options.level.clamp(least, most), &Options { length: reach, ..options })?;
+        let mut context = zstd(options.level.clamp(least, most), &options)?;
         context.load_dictionary(dictionary.bytes()).map_err(|_| EncodeError::Setup)?;
         Ok(Self(Inner::Zstd(context)))
     }
@@ -158,10 +159,12 @@ fn gzip_step(
 
 fn brotli(level: u32, options: &Options) -> Result<BrotliEncoderStateStruct<StandardAlloc>, EncodeError> {
     let mut state = BrotliEncoderStateStruct::new(StandardAlloc::default());
+    let length_log = options.length.map_or(u32::MAX, |length| u64::BITS - length.leading_zeros());
+    let window_log = length_log.min(options.window_log()).max(BROTLI_WINDOW_LOG_MIN);
     let hint = options.length.map_or(0, |length| u32::try_from(length).unwrap_or(u32::MAX >> 1));
     let set = [
         (BrotliEncoderParameter::BROTLI_PARAM_QUALITY, level),
-        (BrotliEncoderParameter::BROTLI_PARAM_LGWIN, window_log(options, BROTLI_WINDOW_LOG_MAX)),
+        (BrotliEncoderParameter::BROTLI_PARAM_LGWIN, window_log),
         (BrotliEncoderParameter::BROTLI_PARAM_SIZE_HINT, hint),
     ];
     let good = set.into_iter().all(|(parameter, value)| state.set_parameter(parameter, value));
@@ -208,12 +211,12 @@ fn brotli_step(
 
 fn zstd(level: u32, options: &Options) -> Result<CCtx<'static>, EncodeError> {
     let mut context = CCtx::try_create().ok_or(EncodeError::Setup)?;
-    let window = window_log(options, ZSTD_WINDOW_LOG_MAX);
     let level = i32::try_from(level).map_err(|_| EncodeError::Setup)?;
     context.set_parameter(CParameter::CompressionLevel(level)).map_err(|_| EncodeError::Setup)?;
-    if options.length.is_some() {
-        context.set_parameter(CParameter::WindowLog(window)).map_err(|_| EncodeError::Setup)?;
+    if options.length.is_none_or(|length| length >> options.window_log() > 0) {
+        context.set_parameter(CParameter::WindowLog(options.window_log())).map_err(|_| EncodeError::Setup)?;
     }
+    context.set_pledged_src_size(options.length).map_err(|_| EncodeError::Setup)?;
     // A checksum would cost and protect nothing that the transport does not.
     context.set_parameter(CParameter::ChecksumFlag(false)).map_err(|_| EncodeError::Setup)?;
     Ok(context)

@@ -218,6 +218,7 @@ fn assemble(mut node: NodeConfig, zones: Vec<(Arc<str>, ZoneConfig, ErrorPages)>
                 hosts: config.hosts,
                 origin: config.origin,
                 cache,
+                compression: config.compression,
                 tls: config.tls,
                 limits: config.limits,
                 headers: config.headers,

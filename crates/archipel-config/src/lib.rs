@@ -39,11 +39,14 @@ pub use host::{HOST_BYTES_MAX, HOST_LABEL_BYTES_MAX, HostError, HostPattern, nor
 pub use kind::LIST_ENTRIES_MAX;
 pub use node::{
     AccessLog, Admin, CERTIFICATES_MAX, CertificateFiles, ClientAddressHeader, LISTENERS_MAX, Listener, Log, NodeCache,
-    NodeConfig, NodeLimits, NodeTls, Timeouts, TlsVersion, Traces, Trust,
+    NodeCompression, NodeConfig, NodeLimits, NodeTls, Timeouts, TlsVersion, Traces, Trust,
 };
 pub use reference::{schema_json, settings_markdown, settings_table};
 pub use settings::{Group, Setting};
 pub use snapshot::{ErrorPageKind, ErrorPages, Snapshot, Zone, zone_id};
 pub use tree::{DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, Node, Table, Value};
 pub use url::{HttpUrl, Scheme};
-pub use zone::{ErrorPageFiles, OriginHost, ZoneCache, ZoneConfig, ZoneHeaders, ZoneLimits, ZoneOrigin, ZoneTls};
+pub use zone::{
+    BackgroundLevels, CodingLevels, ErrorPageFiles, OriginHost, ZoneCache, ZoneCompression, ZoneConfig, ZoneHeaders,
+    ZoneLimits, ZoneOrigin, ZoneTls,
+};

@@ -10,7 +10,7 @@ use foldhash::fast::FixedState;
 
 use crate::host::{HOST_BYTES_MAX, HostPattern};
 use crate::node::NodeConfig;
-use crate::zone::{ErrorPageFiles, ZoneCache, ZoneHeaders, ZoneLimits, ZoneOrigin, ZoneTls};
+use crate::zone::{ErrorPageFiles, ZoneCache, ZoneCompression, ZoneHeaders, ZoneLimits, ZoneOrigin, ZoneTls};
 
 /// Everything that the configuration says, checked and ready for use.
 #[derive(Clone, Debug)]
@@ -53,6 +53,8 @@ pub struct Zone {
     pub origin: ZoneOrigin,
     /// The cache; `object_bytes_max` is settled and never above the node's.
     pub cache: ZoneCache,
+    /// Content codings.
+    pub compression: ZoneCompression,
     /// TLS towards visitors; `certificate` and `key` are both there or both absent.
     pub tls: ZoneTls,
     /// Limits of a request; see [`Zone::body_bytes_max`].

@@ -47,7 +47,7 @@ impl Kind<SocketAddr> for Address {
 }
 
 /// Reads every entry of a list and gathers the problems of all.
-fn entries<T>(
+pub(super) fn entries<T>(
     node: &Node,
     expected: &str,
     mut read: impl FnMut(&str) -> Result<T, Problem>,
@@ -74,12 +74,12 @@ fn entries<T>(
     if problems.is_empty() { Ok(values) } else { Err(problems) }
 }
 
-fn write_list<T: ToString>(values: impl Iterator<Item = T>) -> String {
+pub(super) fn write_list<T: ToString>(values: impl Iterator<Item = T>) -> String {
     let quoted: Vec<String> = values.map(|value| quote(&value.to_string())).collect();
     format!("[{}]", quoted.join(", "))
 }
 
-fn list_schema() -> serde_json::Value {
+pub(super) fn list_schema() -> serde_json::Value {
     json!({"type": "array", "items": {"type": "string"}, "uniqueItems": true, "maxItems": LIST_ENTRIES_MAX})
 }
 
