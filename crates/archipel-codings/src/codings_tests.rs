@@ -146,6 +146,22 @@ fn what_was_flushed_can_be_read() {
     }
 }
 
+/// More than a piece that is all in the decoder already comes out without more input.
+#[test]
+fn long_pieces_come_out_whole() {
+    for format in Format::ALL {
+        let content = Chance(5).content().repeat(3);
+        let mut encoder = Encoder::new(format, Options { level: 5, length: None, window_log_max: 18 }).unwrap();
+        let mut coded = Vec::new();
+        encoder.write(&content, &mut coded).unwrap();
+        encoder.flush(&mut coded).unwrap();
+        let (mut input, mut out) = (&coded[..], Vec::new());
+        let mut decoder = Decoder::new(format, LIMITS).unwrap();
+        while decoder.step(&mut input, &mut out).unwrap() == Step::Piece {}
+        assert!(content.len() > 3 * PIECE_BYTES_MAX && out == content, "{format:?}: {} bytes", out.len());
+    }
+}
+
 #[test]
 fn bombs_do_not_go_off() {
     for format in Format::ALL {

@@ -230,7 +230,8 @@ fn brotli_step(
             *ended = true;
             Ok(Step::Hungry)
         }
-        BrotliResult::NeedsMoreInput if input.is_empty() => Ok(Step::Hungry),
+        // It may have more in its window than there was room for, and asks for input all the same.
+        BrotliResult::NeedsMoreInput if input.is_empty() && written < PIECE_BYTES_MAX => Ok(Step::Hungry),
         BrotliResult::NeedsMoreInput if offset == 0 && written == 0 => Err(DecodeError::Malformed),
         BrotliResult::NeedsMoreInput | BrotliResult::NeedsMoreOutput => Ok(Step::Piece),
         BrotliResult::ResultFailure => Err(DecodeError::Malformed),

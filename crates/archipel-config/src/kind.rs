@@ -13,7 +13,7 @@ use std::path::Path;
 use serde_json::json;
 
 pub(crate) use amount::{Bytes, Count, DAY, Ratio, SECOND, Time};
-pub(crate) use list::MediaTypePatterns;
+pub(crate) use list::{MediaTypePatterns, PathPattern};
 pub(crate) use network::{Address, Cidrs, FieldName, Hosts, ServerName, Url};
 pub(crate) use path::{AnyPath, FilePath};
 

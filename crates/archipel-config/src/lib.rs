@@ -47,6 +47,6 @@ pub use snapshot::{ErrorPageKind, ErrorPages, Snapshot, Zone, zone_id};
 pub use tree::{DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, Node, Table, Value};
 pub use url::{HttpUrl, Scheme};
 pub use zone::{
-    BackgroundLevels, CodingLevels, ErrorPageFiles, OriginHost, ZoneCache, ZoneCompression, ZoneConfig, ZoneHeaders,
-    ZoneLimits, ZoneOrigin, ZoneTls,
+    BackgroundLevels, CodingLevels, Dictionaries, DictionaryRule, ErrorPageFiles, OriginHost, ZoneCache,
+    ZoneCompression, ZoneConfig, ZoneHeaders, ZoneLimits, ZoneOrigin, ZoneTls,
 };

@@ -12,8 +12,8 @@ use serde_json::json;
 use crate::diagnostic::{Code, Problem};
 use crate::host::{self, HostPattern};
 use crate::kind::{
-    Bytes, Count, DAY, FieldName, FilePath, Flag, Hosts, Kind, MediaTypePatterns, Optional, SECOND, ServerName, Time,
-    Url, Word, Words, quote,
+    Bytes, Count, DAY, FieldName, FilePath, Flag, Hosts, Kind, MediaTypePatterns, Optional, PathPattern, SECOND,
+    ServerName, Time, Url, Word, Words, quote,
 };
 use crate::node::all_defaults;
 use crate::settings::settings;
@@ -150,6 +150,8 @@ settings! {
             levels: CodingLevels;
             /// See [`BackgroundLevels`].
             background_levels: BackgroundLevels;
+            /// See [`Dictionaries`].
+            dictionaries: Dictionaries;
         }
     }
 }
@@ -181,6 +183,35 @@ settings! {
             zstd: u32 = Count(0, 19), 19;
             /// Longer replies keep what was made for the first visitor.
             bytes_max: u64 = Bytes(0, 1 << 40), 4 << 20;
+        }
+    }
+}
+
+settings! {
+    /// Compression against a reply that the visitor has already, such as the last version of a script (RFC 9842, `dcz`).
+    /// Browsers use it over TLS only.
+    pub struct Dictionaries {
+        settings {
+            /// Whether stored replies with `Use-As-Dictionary` are used for visitors who have them.
+            enabled: bool = Flag, false;
+            /// Largest reply that is used as a dictionary; it is read for each reply that refers to it.
+            bytes_max: u64 = Bytes(1 << 10, 8 << 20), 1 << 20;
+            /// Replies that are known as dictionaries at once; the oldest is forgotten.
+            count_max: usize = Count(1, 1_000), 16;
+        }
+        lists {
+            /// Replies that are dictionaries although the origin does not say so.
+            rules: DictionaryRule = "rule", 64;
+        }
+    }
+}
+
+settings! {
+    /// Replies that are dictionaries although the origin does not say so.
+    pub struct DictionaryRule {
+        required {
+            /// Path of these replies and of those that may refer to them, `*` for any characters: such as `/js/app.*.js`.
+            pattern: Box<str> = PathPattern;
         }
     }
 }
@@ -255,6 +286,7 @@ all_defaults!(
     ZoneCompression,
     CodingLevels,
     BackgroundLevels,
+    Dictionaries,
     ZoneTls,
     ZoneLimits,
     ZoneHeaders,

@@ -13,6 +13,8 @@ use archipel_transport::tls::client::{OriginAlpn, OriginTls, OriginTlsConfigErro
 use http::{HeaderName, HeaderValue};
 use thiserror::Error;
 
+use crate::cache::codings::ZoneCodings;
+
 /// A configuration that cannot be put to use although its documents are right.
 #[derive(Debug, Error)]
 pub enum LiveError {
@@ -46,6 +48,8 @@ pub struct LiveZone {
     pub zone: Arc<Zone>,
     /// Cache policy.
     pub policy: Policy,
+    /// Content codings.
+    pub(crate) codings: ZoneCodings,
     /// The origin.
     pub origin: LiveOrigin,
 }
@@ -83,6 +87,7 @@ impl Live {
         for zone in &snapshot.zones {
             let live = LiveZone {
                 zone: zone.clone(),
+                codings: ZoneCodings::new(zone),
                 policy: policy_of(zone, snapshot.node.cache.object_bytes_max),
                 origin: roots
                     .origin(&zone.origin)

@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::access_log::AccessLog;
 use crate::cache::Meta;
+use crate::cache::codings::NodeCodings;
 use crate::live::{Live, LiveError};
 use crate::metrics::{LiveCounts, Metrics};
 use crate::worker::{Edge, Worker};
@@ -32,6 +33,7 @@ pub struct Node {
     live: ArcSwap<Live>,
     pub(crate) store: Arc<Store<Meta>>,
     pub(crate) flights: Arc<Flights<Meta>>,
+    pub(crate) codings: NodeCodings,
     pub(crate) key_seed: (u64, u64),
     pub(crate) log: Option<Arc<AccessLog>>,
     metrics: Metrics,
@@ -63,6 +65,7 @@ impl Node {
             live: ArcSwap::from_pointee(live),
             store,
             flights,
+            codings: NodeCodings::new(),
             key_seed,
             log,
             metrics: Metrics::default(),
@@ -100,7 +103,7 @@ impl Node {
 
     /// The metrics page, in the Prometheus text format.
     pub fn metrics(&self, transport: &TransportStats) -> String {
-        self.metrics.render(transport, &self.store.counts())
+        self.metrics.render(transport, &self.store.counts(), &self.codings)
     }
 
     /// Sums for a live line.

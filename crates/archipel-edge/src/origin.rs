@@ -11,7 +11,7 @@ use base64::Engine as _;
 use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, EXPECT, HOST, HeaderName, VIA};
 use http::{HeaderMap, HeaderValue, Method, Version};
 
-use crate::cache::Plan;
+use crate::cache::{Plan, codings};
 use crate::exchange::Exchange;
 use crate::route::Route;
 
@@ -30,6 +30,7 @@ pub(crate) fn request(ex: &mut Exchange, route: &Route, plan: &Plan) -> OriginRe
         None if plan.asks_for_whole() => reuse::make_unconditional(&mut headers),
         None => {}
     }
+    codings::ask(ex, &route.zone, plan, &mut headers);
     forward_fields(ex, route, peer, trusted, &mut headers);
     let (mut method, mut upgrade) = (ex.asked.method.clone(), ex.asked.upgrade.clone());
     if method == Method::CONNECT {

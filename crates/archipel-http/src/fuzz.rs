@@ -14,7 +14,7 @@ use crate::storage::{self, StoreRequest};
 use crate::stored::StoredMeta;
 use crate::target::{self, Scheme, Target};
 use crate::validate::{self, Scope};
-use crate::{cache_control, coding, date, forwarding, hop, invalidation, range, targeted};
+use crate::{cache_control, coding, coding_dictionary, date, forwarding, hop, invalidation, range, targeted};
 
 const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 
@@ -26,6 +26,12 @@ pub fn field_value(bytes: &[u8]) {
     let _ = forwarding::forwarded_for(bytes);
     let _ = forwarding::parse_node(bytes);
     let _ = range::parse_content_range(bytes);
+    if let Ok(value) = HeaderValue::from_bytes(bytes) {
+        let fields = [coding_dictionary::USE_AS_DICTIONARY, coding_dictionary::AVAILABLE_DICTIONARY];
+        let headers: HeaderMap = fields.into_iter().map(|name| (name, value.clone())).collect();
+        let _ = coding_dictionary::is_dictionary(&headers);
+        let _ = coding_dictionary::available(&headers);
+    }
     let _ = invalidation::same_origin_target(Scheme::Https, "a.example", "/x?y", bytes);
 }
 

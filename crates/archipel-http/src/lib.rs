@@ -12,6 +12,7 @@
 pub mod cache_control;
 pub mod cache_status;
 pub mod coding;
+pub mod coding_dictionary;
 pub mod date;
 pub mod forwarding;
 pub mod freshness;

@@ -1,9 +1,11 @@
-//! Kinds of lists: words, media types.
+//! Kinds of lists and patterns: words, media types, paths.
 
 use archipel_http::coding::MediaTypes;
+use archipel_http::coding_dictionary;
+use serde_json::json;
 
 use super::network::{entries, list_schema, write_list};
-use super::{Kind, Word, Words, quote};
+use super::{Kind, Word, Words, malformed, quote, text};
 use crate::diagnostic::{Code, Problem};
 use crate::suggest;
 use crate::tree::Node;
@@ -90,5 +92,37 @@ impl Kind<Vec<Box<str>>> for MediaTypePatterns {
 
     fn schema(&self) -> serde_json::Value {
         list_schema()
+    }
+}
+
+/// A path with `*` for any characters.
+pub(crate) struct PathPattern;
+
+impl Kind<Box<str>> for PathPattern {
+    fn read(&self, node: &Node) -> Result<Box<str>, Vec<Problem>> {
+        let text = text(node, "a text")?;
+        if coding_dictionary::is_pattern(text) {
+            return Ok(text.into());
+        }
+        Err(malformed(
+            "is no path pattern",
+            "write a path that starts with `/`, with `*` for any characters, without a query",
+        ))
+    }
+
+    fn write(&self, value: &Box<str>) -> Option<String> {
+        Some(quote(value))
+    }
+
+    fn name(&self) -> &'static str {
+        "path pattern"
+    }
+
+    fn allowed(&self) -> String {
+        "path, `*` for any characters".to_owned()
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        json!({"type": "string", "pattern": "^/", "maxLength": 1024})
     }
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT_RANGES, AGE, CONTENT_RANGE, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
 
-use super::Meta;
+use super::{Meta, codings};
 use crate::body::FillBody;
 use crate::error_page::PROXY_NAME;
 use crate::exchange::{CacheResult, Exchange};
@@ -76,6 +76,9 @@ pub(crate) fn stored(
     age: u32,
     served: &Served,
 ) -> Reply {
+    if let Some(reply) = codings::stored(ex, zone, stored, age, served) {
+        return reply;
+    }
     let meta = &stored.meta;
     let mut reply = frozen(stored.status, meta);
     let headers = &ex.asked.headers;
@@ -103,6 +106,10 @@ pub(crate) fn filling(
     len: Option<u64>,
     served: &Served,
 ) -> Reply {
+    let reader = match codings::filling(ex, zone, reader, served) {
+        Ok(reply) => return reply,
+        Err(reader) => reader,
+    };
     let head = reader.head().clone();
     let meta = &head.meta;
     let mut reply = frozen(head.status, meta);
@@ -121,24 +128,31 @@ pub(crate) fn filling(
     finish(ex, zone, reply, meta, age, served)
 }
 
-fn frozen(status: StatusCode, meta: &Meta) -> Reply {
+pub(super) fn frozen(status: StatusCode, meta: &Meta) -> Reply {
     let mut reply = Reply::new(status);
     reply.fields = ReplyFields::Frozen(meta.fields.clone());
     reply
 }
 
-fn may_have_preconditions(ex: &Exchange) -> bool {
+pub(super) fn may_have_preconditions(ex: &Exchange) -> bool {
     use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH};
     ex.asked.headers.contains_key(IF_NONE_MATCH) || ex.asked.headers.contains_key(IF_MODIFIED_SINCE)
 }
 
-fn not_modified(reply: &mut Reply, meta: &Meta) {
+pub(super) fn not_modified(reply: &mut Reply, meta: &Meta) {
     reply.status = StatusCode::NOT_MODIFIED;
     reply.fields = ReplyFields::Owned(validate::not_modified_fields(&meta.fields.map));
     reply.body = ReplyBody::Empty;
 }
 
-fn finish(ex: &mut Exchange, zone: &LiveZone, mut reply: Reply, meta: &Meta, age: u32, served: &Served) -> Reply {
+pub(super) fn finish(
+    ex: &mut Exchange,
+    zone: &LiveZone,
+    mut reply: Reply,
+    meta: &Meta,
+    age: u32,
+    served: &Served,
+) -> Reply {
     reply.add(AGE, HeaderValue::from(age));
     let ttl = i64::from(meta.facts.lifetime.seconds) - i64::from(age);
     mark(ex, zone, &mut reply, served, Some(ttl));
@@ -146,7 +160,7 @@ fn finish(ex: &mut Exchange, zone: &LiveZone, mut reply: Reply, meta: &Meta, age
 }
 
 /// A part of a stored body.
-fn body_of(stored: &Stored<Meta>, first: u64, len: u64) -> ReplyBody {
+pub(super) fn body_of(stored: &Stored<Meta>, first: u64, len: u64) -> ReplyBody {
     let body = stored.body();
     if len == 0 {
         return ReplyBody::Empty;

@@ -93,7 +93,8 @@ fn fits(ex: &Exchange, zone: &LiveZone, meta: &Meta) -> bool {
         Reuse::OnlyIfCached => false,
         _ => true,
     };
-    meta.facts.vary.matches(&meta.vary, &ex.asked.headers, zone.policy.vary) && usable()
+    let fits = meta.facts.vary.matches(&meta.vary, &ex.asked.headers, zone.policy.vary);
+    fits && meta.forms.fit(&zone.zone.compression) && usable()
 }
 
 fn serve_stored(ex: &mut Exchange, zone: &LiveZone, stored: &Arc<Stored<Meta>>, plan: &Plan) -> Reply {

@@ -4,10 +4,12 @@
 //! - [`join`]: waiting for another request's fetch instead of fetching;
 //! - [`reply`]: what an origin's reply means for the store and for the client;
 //! - [`fill`]: bodies on their way into the store, and revalidation in the background;
-//! - [`deliver`]: replies made from stored responses: ranges, preconditions, `Age`, `Cache-Status`.
+//! - [`deliver`]: replies made from stored responses: ranges, preconditions, `Age`, `Cache-Status`;
+//! - [`codings`]: forms of responses: gzip, br, zstd, or decoded.
 //!
 //! Must never read bytes from a socket or decide what a field means.
 
+pub(crate) mod codings;
 mod deliver;
 mod fill;
 mod join;
@@ -43,6 +45,8 @@ pub(crate) struct Meta {
     pub(crate) vary: VaryValues,
     /// The fields, ready to be sent.
     pub(crate) fields: Arc<FrozenFields>,
+    /// What it can be made into, or what it was made of.
+    pub(crate) forms: codings::Forms,
 }
 
 /// What to do with a request that the store did not answer.
@@ -85,6 +89,11 @@ impl Plan {
         matches!(self.kind, Kind::Whole(_))
     }
 
+    /// Whether nothing of it is looked up or stored.
+    pub(crate) fn is_bypass(&self) -> bool {
+        matches!(self.kind, Kind::Bypass)
+    }
+
     fn stale(&self) -> Option<&Arc<Stored<Meta>>> {
         match &self.kind {
             Kind::Bypass => None,
@@ -117,7 +126,10 @@ pub(crate) fn find(ex: &Exchange, zone: &LiveZone) -> Found {
     let key = key_of(ex, zone);
     let key = KeyRef::new(&key, node.key_seed);
     let headers = &ex.asked.headers;
-    let fits = |stored: &Stored<Meta>| stored.meta.facts.vary.matches(&stored.meta.vary, headers, zone.policy.vary);
+    let fits = |stored: &Stored<Meta>| {
+        stored.meta.facts.vary.matches(&stored.meta.vary, headers, zone.policy.vary)
+            && stored.meta.forms.fit(&zone.zone.compression)
+    };
     let Some(found) = node.store.lookup(&key, fits) else {
         if reuse::is_only_if_cached(headers, &zone.policy) {
             return Found::OnlyIfCached;

@@ -18,7 +18,7 @@ use http::header::{AGE, ETAG, LAST_MODIFIED, UPGRADE};
 use http::{HeaderMap, Method, StatusCode};
 
 use super::deliver::{self, Served};
-use super::{Kind, Meta, Plan, fill, key_of};
+use super::{Kind, Meta, Plan, codings, fill, key_of};
 use crate::error_page::{self, Failure};
 use crate::exchange::{CacheResult, Exchange, unix};
 use crate::live::LiveZone;
@@ -231,7 +231,9 @@ fn confirmed_for_one(
     if let Some(guard) = plan.lead.take() {
         guard.publish_uncacheable(None);
     }
-    let own = Arc::new(Stored::new(fresh(plan.stamp), stored.body().clone()));
+    let mut head = fresh(plan.stamp);
+    head.meta.forms.keep_alone();
+    let own = Arc::new(Stored::new(head, stored.body().clone()));
     let served = Served {
         result: CacheResult::Uncacheable,
         forward: Some(plan.why),
@@ -258,9 +260,11 @@ fn freshened(
     if let Some(age) = update.get(AGE) {
         headers.insert(AGE, age.clone());
     }
-    let facts = StoredMeta::build(stored.status, &headers, &zone.policy, ex.now(), unix(SystemTime::now()));
+    let mut facts = StoredMeta::build(stored.status, &headers, &zone.policy, ex.now(), unix(SystemTime::now()));
     headers.remove(AGE);
-    head(ex, zone, stored.status, &headers, facts)
+    let length = Some(stored.body().len());
+    let forms = codings::describe(ex, zone, stored.status, &mut headers, &mut facts, length, Some(&stored.meta));
+    head(ex, zone, stored.status, &headers, facts, forms)
 }
 
 fn head(
@@ -269,6 +273,7 @@ fn head(
     status: StatusCode,
     headers: &HeaderMap,
     mut facts: StoredMeta,
+    forms: codings::Forms,
 ) -> impl FnOnce(archipel_cache::PurgeStamp) -> Head<Meta> + use<> {
     let node = &ex.worker.node;
     let key = key_of(ex, zone);
@@ -297,18 +302,20 @@ fn head(
         frozen_head: Bytes::new(),
         variant,
         stored_at,
-        meta: Meta { facts, vary, fields },
+        meta: Meta { facts, vary, fields, forms },
         meta_bytes,
     }
 }
 
 /// A response that may be stored: into the store, and to whoever waits for it.
-fn store(ex: &mut Exchange, zone: &Arc<LiveZone>, mut plan: Plan, reply: OriginReply, storable: Storable) -> Reply {
+fn store(ex: &mut Exchange, zone: &Arc<LiveZone>, mut plan: Plan, reply: OriginReply, mut storable: Storable) -> Reply {
     let mut headers = storage::fields_to_store(&reply.headers, &storable.control.directives, &zone.policy);
     if zone.zone.headers.via {
         headers.append(http::header::VIA, origin::via(reply.version));
     }
-    let head = head(ex, zone, reply.status, &headers, storable.meta)(plan.stamp);
+    let length = reply.body.len();
+    let forms = codings::describe(ex, zone, reply.status, &mut headers, &mut storable.meta, length, None);
+    let head = head(ex, zone, reply.status, &headers, storable.meta, forms)(plan.stamp);
     let node = ex.worker.node.clone();
     let served = Served {
         result: CacheResult::Miss,
@@ -409,6 +416,7 @@ fn pass(ex: &mut Exchange, zone: &LiveZone, mut plan: Plan, reply: OriginReply, 
     let mut out = Reply::new(reply.status);
     out.fields = ReplyFields::Owned(headers);
     out.body = reply.body;
+    codings::pass(ex, zone, &mut out);
     let bypassed = matches!(plan.kind, Kind::Bypass);
     let served = Served {
         result: if bypassed { CacheResult::Bypass } else { CacheResult::Uncacheable },

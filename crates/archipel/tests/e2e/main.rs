@@ -6,6 +6,7 @@
 
 mod cache;
 mod cases;
+mod codings;
 mod floods;
 mod lifecycle;
 mod origins;
@@ -86,7 +87,15 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn run(wish: &Wish) -> anyhow::Result<usize> {
-    let modules = [cache::TESTS, floods::TESTS, lifecycle::TESTS, origins::TESTS, streams::TESTS, visitors::TESTS];
+    let modules = [
+        cache::TESTS,
+        codings::TESTS,
+        floods::TESTS,
+        lifecycle::TESTS,
+        origins::TESTS,
+        streams::TESTS,
+        visitors::TESTS,
+    ];
     let tests: Vec<&Test> = modules.iter().copied().flatten().filter(|t| wish.wants(t.name)).collect();
     let groups = cases::groups(&|name| wish.wants(name))?;
     if wish.list {
