@@ -33,10 +33,12 @@ const FAILED: FillError = FillError::Failed("http_response_content_coding");
 
 /// What is being made, by the content and the form: bounded by `jobs_max`.
 #[derive(Default)]
-pub(crate) struct Making(Mutex<HashMap<(u64, Form), Arc<Fill<Meta>>>>);
+pub(crate) struct Making(Mutex<Fills>);
+
+type Fills = HashMap<(u64, Form), Arc<Fill<Meta>>>;
 
 impl Making {
-    fn lock(&self) -> MutexGuard<'_, HashMap<(u64, Form), Arc<Fill<Meta>>>> {
+    fn lock(&self) -> MutexGuard<'_, Fills> {
         // No caller's code runs under this lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -61,10 +63,8 @@ pub(super) fn of_stored(ex: &Exchange, zone: &LiveZone, stored: &Arc<Stored<Meta
     if matches!(form, Form::Coded(_)) && length <= AT_ONCE_BYTES_MAX {
         return at_once(ex, zone, stored, form).map(Made::Whole);
     }
-    let source = Source::Stored {
-        pieces: stored.body().cursor(0..length),
-        trailers: stored.body().trailers().map(|trailers| (**trailers).clone()),
-    };
+    let source =
+        Source::Stored { pieces: stored.body().cursor(0..length), trailers: stored.body().trailers().cloned() };
     start(ex, zone, stored.head(), source, Some(length), form).ok().map(Made::Filling)
 }
 
@@ -107,7 +107,7 @@ fn at_once(ex: &Exchange, zone: &LiveZone, stored: &Arc<Stored<Meta>>, form: For
 
 /// Where the content comes from.
 enum Source {
-    Stored { pieces: BodyCursor, trailers: Option<HeaderMap> },
+    Stored { pieces: BodyCursor, trailers: Option<Arc<HeaderMap>> },
     Fill(FillReader<Meta>),
 }
 
@@ -115,7 +115,7 @@ enum Next {
     Data(Bytes),
     /// Nothing more for now.
     Waiting,
-    End(Option<HeaderMap>),
+    End(Option<Arc<HeaderMap>>),
     Failed(FillError),
 }
 
@@ -130,7 +130,7 @@ impl Source {
             Source::Fill(reader) => match reader.poll_next(cx) {
                 Poll::Ready(Some(Ok(piece))) => Poll::Ready(Next::Data(piece)),
                 Poll::Ready(Some(Err(error))) => Poll::Ready(Next::Failed(error)),
-                Poll::Ready(None) => Poll::Ready(Next::End(reader.trailers().map(|trailers| (*trailers).clone()))),
+                Poll::Ready(None) => Poll::Ready(Next::End(reader.trailers())),
                 Poll::Pending if eager => Poll::Ready(Next::Waiting),
                 Poll::Pending => Poll::Pending,
             },
@@ -208,7 +208,7 @@ impl Work {
         source: &mut Source,
         coder: &mut Coder,
         writer: &mut FillWriter<Meta>,
-    ) -> Result<Option<HeaderMap>, Stop> {
+    ) -> Result<Option<Arc<HeaderMap>>, Stop> {
         let (mut out, mut held) = (Vec::new(), false);
         loop {
             let piece = match poll_fn(|cx| source.poll_next(cx, held)).await {
@@ -261,7 +261,7 @@ impl Work {
     }
 
     /// Ends the form and stores it, where what it was made of is stored too.
-    fn end(mut self, source: &Source, coder: Coder, mut writer: FillWriter<Meta>, trailers: Option<HeaderMap>) {
+    fn end(mut self, source: &Source, coder: Coder, mut writer: FillWriter<Meta>, trailers: Option<Arc<HeaderMap>>) {
         let mut out = Vec::new();
         if let Err(error) = coder.finish(&mut out) {
             failed(&self.worker, error);
@@ -271,7 +271,8 @@ impl Work {
         self.given += out.len() as u64;
         writer.append(Bytes::from(out));
         count(&self.worker, self.taken, self.given);
-        let trailers = trailers.map(|mut trailers| {
+        let trailers = trailers.map(|trailers| {
+            let mut trailers = (*trailers).clone();
             coding::remove_digests(&mut trailers);
             trailers
         });
