@@ -30,6 +30,7 @@ pub const TARGETS: &[Target] = &[
     ("cache_policy", cache_policy),
     ("coding_choice", coding_choice),
     ("decoders", decoders),
+    ("cache_key", cache_key),
     ("config", config),
 ];
 
@@ -196,6 +197,11 @@ pub fn request_target(bytes: &[u8]) {
 /// A request and a response through storage, reuse, preconditions and freshening.
 pub fn cache_policy(bytes: &[u8]) {
     archipel_http::fuzz::policy(bytes);
+}
+
+/// A target, its `No-Vary-Search` and a `Cookie`: what a cache key is made of.
+pub fn cache_key(bytes: &[u8]) {
+    archipel_http::fuzz::cache_key(bytes);
 }
 
 /// What a client accepts, and the fields of a coded response.

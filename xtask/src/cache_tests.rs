@@ -132,7 +132,7 @@ fn neutral(port: u16) -> Setup {
         retries_max = 0
         [cache]
         honour_request_directives = true
-        store_set_cookie = true
+        set_cookie = "store"
         [compression]
         enabled = false
         "#

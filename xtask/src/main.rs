@@ -4,6 +4,7 @@
 
 mod bench;
 mod cache_tests;
+mod conformance;
 mod edge;
 mod fetch;
 mod h2spec;
@@ -46,6 +47,8 @@ enum Command {
     Soak(soak::Options),
     /// Run http-tests/cache-tests against a fresh edge
     CacheTests(cache_tests::Options),
+    /// Run the cache's own conformance set, over HTTP/1.1 and HTTP/2
+    Conformance,
 }
 
 /// The root of the repository.
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::Slowhttptest(options) => slow::run(&root(), &options),
         Command::Soak(options) => soak::run(&root(), &options),
         Command::CacheTests(options) => cache_tests::run(&root(), &options),
+        Command::Conformance => conformance::run(&root()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,7 +5,7 @@
 #[path = "../src/workload.rs"]
 mod workload;
 
-use archipel_cache::{Body, Head, KeyRef, PurgeKind, Store, StoreLimits, Stored};
+use archipel_cache::{Body, Groups, Head, KeyRef, KeyText as _, PurgeKind, Store, StoreLimits, Stored};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use std::hint::black_box;
@@ -18,7 +18,7 @@ const REQUESTS: usize = 1_000_000;
 
 fn key(number: u64, text: &str) -> KeyRef<'_> {
     let hash = u128::from(Seeded(number).next()) | u128::from(Seeded(!number).next()) << 64;
-    KeyRef { hash, text, zone: 0, host: 0 }
+    KeyRef { hash, text, zone: 0 }
 }
 
 fn stored(store: &Store<u64>, key: KeyRef<'_>, headers: HeaderMap, body: Bytes) -> Stored<u64> {
@@ -30,7 +30,7 @@ fn stored(store: &Store<u64>, key: KeyRef<'_>, headers: HeaderMap, body: Bytes) 
         hash: key.hash,
         key: key.text.into(),
         zone: key.zone,
-        host: key.host,
+        groups: Groups::of(&key.text.url()),
         stamp: store.stamp(),
         status: StatusCode::OK,
         headers,

@@ -198,11 +198,14 @@ impl<M> Flights<M> {
 
     /// Whether a new request may use what a flight brings: not purged since it began, and readable from the start.
     fn is_current<K: KeyText + ?Sized>(&self, flight: &Flight<M>, key: &KeyRef<'_, K>) -> bool {
-        let readable = match &flight.lock().stage {
-            Stage::Known(Outcome::Fill(fill)) => fill.is_joinable(),
-            _ => true,
+        let tags = match &flight.lock().stage {
+            Stage::Known(Outcome::Fill(fill)) if !fill.is_joinable() => return false,
+            Stage::Known(Outcome::Fill(fill)) => Some(Arc::clone(fill.head())),
+            // Before its head is there, a fetch has no tags that are known: whoever waits for it compares them then.
+            _ => None,
         };
-        readable && self.store.purged_since(key, flight.stamp).is_none()
+        let tags = tags.as_ref().map_or(&[][..], |head| &*head.groups.tags);
+        self.store.purged_since(key, tags, flight.stamp).is_none()
     }
 
     fn lead<K: KeyText + ?Sized>(self: &Arc<Self>, shard: &mut Shard<M>, key: &KeyRef<'_, K>) -> LeaderGuard<M> {

@@ -232,7 +232,7 @@ fn a_purge_parts_what_came_before_from_what_comes_after() {
 #[test]
 fn equal_hashes_do_not_share_a_flight() {
     let flights = flights();
-    let at = |text| KeyRef { hash: 1, text, zone: 0, host: 0 };
+    let at = |text| KeyRef { hash: 1, text, zone: 0 };
     let Join::Leader(_guard) = flights.join(&at("/a"), 0) else { panic!("not the leader") };
     assert!(matches!(flights.join(&at("/b"), 0), Join::Pass));
 }

@@ -18,7 +18,7 @@ fn measure(mix: Mix) -> (f64, f64) {
     for _ in 0..REQUESTS {
         let number = requests.draw();
         let text = number.to_string();
-        let key = KeyRef { hash: spread(u128::from(number)), text: text.as_str(), zone: 0, host: 0 };
+        let key = KeyRef { hash: spread(u128::from(number)), text: text.as_str(), zone: 0 };
         // Memory is only counted, hence one static body serves for all.
         let body = Body::from_bytes(bytes::Bytes::from_static(&[0; 65_536]).slice(..body_bytes(number)));
         let stored = Stored::new(head(key, "", number, store.stamp()), body);

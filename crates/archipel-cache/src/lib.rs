@@ -31,19 +31,26 @@
 mod body;
 mod fill;
 mod flights;
+mod groups;
 mod hints;
+mod journal;
 mod key;
 mod purge;
+mod purge_log;
 mod shard;
 mod stats;
 mod store;
+mod store_purge;
 mod stored;
 
 pub use body::{Body, BodyCursor};
 pub use fill::{Fill, FillBudget, FillError, FillOptions, FillReader, FillWriter};
 pub use flights::{Filling, FlightLimits, Flights, Follower, Join, LeaderGuard, Outcome, Turn};
-pub use key::{KeyRef, KeyText, purge_group};
-pub use purge::{PurgeKind, PurgeStamp, Purged};
+pub use groups::{Groups, PREFIX_SEGMENTS_MAX, PrefixGroup, TAGS_MAX, cache_group, purge_group, tag_group, url_group};
+pub use journal::{Journal, JournalState, Recovered, decode as decode_journal, encode as encode_journal};
+pub use key::{KeyRef, KeyText, UrlParts};
+pub use purge::{PurgeKind, PurgeRecord, PurgeStamp, Purged, PurgesSince, Scope, WindowLost};
+pub use purge_log::PurgeTable;
 pub use stats::{CacheCounts, CacheStats};
 pub use store::{Lookup, Refused, Store, StoreLimits};
 pub use stored::{Head, Stored};
@@ -56,6 +63,8 @@ mod fill_tests;
 mod flights_tests;
 #[cfg(test)]
 mod hit_ratio_tests;
+#[cfg(test)]
+mod journal_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]

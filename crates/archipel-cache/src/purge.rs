@@ -1,17 +1,19 @@
-//! The purge sequence and its records.
+//! The words of purging: what is purged, how, and when that was.
 //!
-//! Must never forget a purge that could still concern a stored object: where the table is full it purges more, not less.
+//! Must never depend on what is stored: a purge is a record, and records are what is kept, replayed and compared.
 
-use crate::key::{KeyRef, KeyText};
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use crate::groups::PrefixGroup;
 
 /// Where the purge sequence stood at one moment; taken before a fetch begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PurgeStamp(pub(crate) u64);
 
 impl PurgeStamp {
+    /// A stamp that was kept with an object ([`PurgeStamp::sequence`]).
+    pub fn from_sequence(sequence: u64) -> Self {
+        Self(sequence)
+    }
+
     /// The number of the last purge before this moment.
     pub fn sequence(self) -> u64 {
         self.0
@@ -32,22 +34,88 @@ pub enum PurgeKind {
 pub struct Purged {
     /// Its number: every later purge has a greater one.
     pub sequence: u64,
-    /// Objects that a purge by key removed or marked at once; 0 for the others, which touch no object.
+    /// Objects that a purge by key or URL removed or marked at once; 0 for the others, which touch no object.
     pub objects: usize,
 }
 
-/// What one record covers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Scope {
-    Zone(u32),
+/// What a purge covers, within its record's zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scope {
+    /// Every object of every zone.
+    Everything,
+    /// Every object of the zone.
+    Zone,
+    /// A host: see [`purge_group`](crate::purge_group).
     Host(u64),
+    /// A host and the beginning of a path.
+    Prefix(PrefixGroup),
+    /// A URL, whatever else is in the keys: see [`url_group`](crate::url_group).
+    Url(u64),
+    /// All variants of one key: its hash.
+    Key(u128),
+    /// A tag or a cache group: see [`tag_group`](crate::tag_group) and [`cache_group`](crate::cache_group).
+    Tag(u64),
+}
+
+impl Scope {
+    /// The word for logs and answers.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Everything => "everything",
+            Self::Zone => "zone",
+            Self::Host(_) => "host",
+            Self::Prefix(_) => "prefix",
+            Self::Url(_) => "url",
+            Self::Key(_) => "key",
+            Self::Tag(_) => "tag",
+        }
+    }
+}
+
+/// One purge, as it is kept and replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PurgeRecord {
+    /// Its number.
+    pub sequence: u64,
+    /// What becomes of what it covers.
+    pub kind: PurgeKind,
+    /// The zone that it was made for: it covers no other's objects. 0 for everything.
+    pub zone: u32,
+    /// What it covers.
+    pub scope: Scope,
+}
+
+/// Purges after a number, oldest first: what another node has to make as well. Of purges of the same scope only the last is
+/// listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PurgesSince {
+    /// Where the sequence stands.
+    pub sequence: u64,
+    /// The records.
+    pub records: Vec<PurgeRecord>,
+    /// There are more: ask again after the last one's number.
+    pub more: bool,
+}
+
+/// Purges before a number are known no more, or the number is of another sequence: purge everything, and go on from `sequence`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "purges after {after} are not known; from {floor} to {sequence} they are: purge everything and go on from {sequence}"
+)]
+pub struct WindowLost {
+    /// What was asked for.
+    pub after: u64,
+    /// The oldest number that can be asked for.
+    pub floor: u64,
+    /// Where the sequence stands.
+    pub sequence: u64,
 }
 
 /// The last purge of each kind, 0 for none.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Marks {
-    soft: u64,
-    hard: u64,
+    pub(crate) soft: u64,
+    pub(crate) hard: u64,
 }
 
 impl Marks {
@@ -68,98 +136,25 @@ impl Marks {
             None
         }
     }
-}
 
-/// The sequence, and the records of purges that touch no object when they are made.
-#[derive(Debug)]
-pub(crate) struct PurgeLog {
-    /// Number of the last purge of any kind.
-    sequence: AtomicU64,
-    /// Number of the last purge in `records`: an object compared at this number needs no comparison.
-    recorded: AtomicU64,
-    records: RwLock<Records>,
-    scopes_max: usize,
-}
-
-#[derive(Debug, Default)]
-struct Records {
-    all: Marks,
-    scopes: HashMap<Scope, Marks, foldhash::fast::RandomState>,
-}
-
-impl PurgeLog {
-    pub(crate) fn new(scopes_max: usize) -> Self {
-        Self { sequence: AtomicU64::new(0), recorded: AtomicU64::new(0), records: RwLock::default(), scopes_max }
+    pub(crate) fn last(self) -> u64 {
+        self.soft.max(self.hard)
     }
 
-    pub(crate) fn stamp(&self) -> PurgeStamp {
-        PurgeStamp(self.sequence.load(Ordering::SeqCst))
-    }
-
-    /// Takes the next number for a purge that is recorded elsewhere (by key, in the key's shard).
-    pub(crate) fn next(&self) -> u64 {
-        self.sequence.fetch_add(1, Ordering::SeqCst) + 1
-    }
-
-    /// Number of the last recorded purge.
-    pub(crate) fn recorded(&self) -> u64 {
-        self.recorded.load(Ordering::SeqCst)
-    }
-
-    /// Records a purge; `None` is everything. The second value tells that the table was full and everything older was purged instead.
-    pub(crate) fn record(&self, scope: Option<Scope>, kind: PurgeKind) -> (u64, bool) {
-        let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
-        let sequence = self.next();
-        let full =
-            scope.is_some_and(|scope| records.scopes.len() >= self.scopes_max && !records.scopes.contains_key(&scope));
-        match scope {
-            Some(scope) if !full => records.scopes.entry(scope).or_default().raise(kind, sequence),
-            // Purging everything supersedes each record made before it, hence the table can start afresh.
-            _ => {
-                records.all.raise(if full { PurgeKind::Hard } else { kind }, sequence);
-                if full || kind == PurgeKind::Hard {
-                    records.scopes.clear();
-                }
+    /// Forgets what no object that is at least as young as `floor` needs; tells whether anything is left.
+    pub(crate) fn forget(&mut self, floor: u64) -> bool {
+        for mark in [&mut self.soft, &mut self.hard] {
+            if *mark <= floor {
+                *mark = 0;
             }
         }
-        self.recorded.store(sequence, Ordering::SeqCst);
-        (sequence, full)
+        self.last() > 0
     }
 
-    /// The strongest recorded purge of this key's zone or host, or of everything, after a stamp.
-    pub(crate) fn since<K: KeyText + ?Sized>(&self, key: &KeyRef<'_, K>, stamp: PurgeStamp) -> Option<PurgeKind> {
-        if self.recorded() <= stamp.0 {
-            return None;
-        }
-        let records = self.records.read().unwrap_or_else(PoisonError::into_inner);
-        let scope = |scope| records.scopes.get(&scope).and_then(|marks| marks.since(stamp));
-        records.all.since(stamp).max(scope(Scope::Zone(key.zone))).max(scope(Scope::Host(key.host)))
-    }
-}
-
-/// Purges by key that may concern a fetch under way.
-#[derive(Debug, Default)]
-pub(crate) struct PurgedKeys {
-    keys: HashMap<u128, Marks, foldhash::fast::RandomState>,
-    keys_max: usize,
-    /// What was forgotten: every fetch that began before it counts as purged.
-    forgotten: Marks,
-}
-
-impl PurgedKeys {
-    pub(crate) fn new(keys_max: usize) -> Self {
-        Self { keys_max, ..Self::default() }
-    }
-
-    pub(crate) fn record(&mut self, hash: u128, kind: PurgeKind, sequence: u64) {
-        if self.keys.len() >= self.keys_max && !self.keys.contains_key(&hash) {
-            self.keys.clear();
-            self.forgotten.raise(PurgeKind::Hard, sequence.saturating_sub(1));
-        }
-        self.keys.entry(hash).or_default().raise(kind, sequence);
-    }
-
-    pub(crate) fn since(&self, hash: u128, stamp: PurgeStamp) -> Option<PurgeKind> {
-        self.forgotten.since(stamp).max(self.keys.get(&hash).and_then(|marks| marks.since(stamp)))
+    /// As records. A soft purge that a hard one followed says nothing more.
+    pub(crate) fn records(self, zone: u32, scope: Scope) -> impl Iterator<Item = PurgeRecord> {
+        let soft = (self.soft > self.hard).then_some((PurgeKind::Soft, self.soft));
+        let hard = (self.hard > 0).then_some((PurgeKind::Hard, self.hard));
+        hard.into_iter().chain(soft).map(move |(kind, sequence)| PurgeRecord { sequence, kind, zone, scope })
     }
 }

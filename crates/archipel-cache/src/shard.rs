@@ -7,7 +7,8 @@
 //! Must never free an object itself: what leaves is returned, and dropped by the caller after the lock is released.
 
 use crate::key::KeyText;
-use crate::purge::{PurgeKind, PurgeLog, PurgeStamp, PurgedKeys};
+use crate::purge::{PurgeKind, PurgeStamp};
+use crate::purge_log::PurgeLog;
 use crate::stored::Stored;
 use smallvec::SmallVec;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -50,16 +51,18 @@ struct Node<M> {
 impl<M> Node<M> {
     /// Compares an object with the purges recorded since it was last compared; marks it where one was soft.
     fn is_purged(&mut self, log: &PurgeLog) -> bool {
-        let recorded = log.recorded();
-        if self.compared == recorded {
+        let sequence = log.sequence();
+        if self.compared == sequence {
             return false;
         }
-        match log.since(&self.stored.key_ref(), self.stored.stamp) {
+        // What came before the last comparison has had its effect.
+        let since = PurgeStamp(self.compared).max(self.stored.stamp);
+        match log.since(&self.stored.key_ref(), &self.stored.groups, since) {
             Some(PurgeKind::Hard) => return true,
             Some(PurgeKind::Soft) => self.soft_purged = true,
             None => {}
         }
-        self.compared = recorded;
+        self.compared = sequence;
         false
     }
 }
@@ -128,7 +131,6 @@ pub(crate) struct Shard<M> {
     small: List,
     main: List,
     ghosts: Ghosts,
-    purged_keys: PurgedKeys,
     pub(crate) hits: u64,
     pub(crate) misses: u64,
 }
@@ -141,7 +143,7 @@ impl<M> Shard<M> {
         (2 * size_of::<Slot<M>>() + key + ghost) as u64
     };
 
-    pub(crate) fn new(purged_keys_max: usize) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             keys: HashMap::default(),
             slots: Vec::new(),
@@ -150,7 +152,6 @@ impl<M> Shard<M> {
             small: List::EMPTY,
             main: List::EMPTY,
             ghosts: Ghosts::default(),
-            purged_keys: PurgedKeys::new(purged_keys_max),
             hits: 0,
             misses: 0,
         }
@@ -233,9 +234,13 @@ impl<M> Shard<M> {
         self.node_mut(id).is_some_and(|node| node.is_purged(log))
     }
 
-    /// The strongest purge of this key alone, after a stamp.
-    pub(crate) fn key_purged_since(&self, hash: u128, stamp: PurgeStamp) -> Option<PurgeKind> {
-        self.purged_keys.since(hash, stamp)
+    /// The oldest stamp from which on an object here has to be compared with purges.
+    pub(crate) fn oldest(&self) -> Option<PurgeStamp> {
+        let since = |slot: &Slot<M>| match slot {
+            Slot::Used(node) => Some(PurgeStamp(node.compared).max(node.stored.stamp)),
+            Slot::Free { .. } => None,
+        };
+        self.slots.iter().filter_map(since).min()
     }
 
     /// Stores an object, in place of one of the same variant. The caller has checked that it was not purged meanwhile (hard).
@@ -307,26 +312,24 @@ impl<M> Shard<M> {
         left
     }
 
-    /// Purges a key's objects now, and records it for those whose fetch is under way.
+    /// Gives a key's objects the effect of a purge that is recorded, so that they need not be looked up for it.
     pub(crate) fn purge_key<K: KeyText + ?Sized>(
         &mut self,
         hash: u128,
         text: &K,
         kind: PurgeKind,
-        sequence: u64,
+        purged: PurgeStamp,
     ) -> (usize, Left<M>) {
-        self.purged_keys.record(hash, kind, sequence);
-        let ids = self.variants(hash, text);
-        let objects = ids.len();
+        let mut objects = 0;
         let mut left = Left::new();
-        for id in ids {
+        for id in self.variants(hash, text) {
+            let Some(node) = self.node_mut(id).filter(|node| node.stored.stamp < purged) else {
+                continue;
+            };
+            objects += 1;
             match kind {
                 PurgeKind::Hard => left.extend(self.remove(id)),
-                PurgeKind::Soft => {
-                    if let Some(node) = self.node_mut(id) {
-                        node.soft_purged = true;
-                    }
-                }
+                PurgeKind::Soft => node.soft_purged = true,
             }
         }
         (objects, left)

@@ -24,6 +24,8 @@ macro_rules! counters {
             pub bytes: u64,
             /// Bytes of memory that fills in flight hold now (a gauge).
             pub fills_bytes: u64,
+            /// Scopes with a recorded purge (a gauge).
+            pub purge_scopes: u64,
         }
 
         impl CacheCounts {
@@ -35,6 +37,7 @@ macro_rules! counters {
                 f("entries", "gauge", "Objects stored now.", self.entries);
                 f("bytes", "gauge", "Bytes of memory that stored objects hold now, index included.", self.bytes);
                 f("fills_bytes", "gauge", "Bytes of memory that fills in flight hold now.", self.fills_bytes);
+                f("purge_scopes", "gauge", "Scopes with a recorded purge.", self.purge_scopes);
             }
         }
 
@@ -62,12 +65,16 @@ counters! {
     refused_memory_bytes_max,
     /// Not stored: purged while they were fetched.
     refused_purged,
-    /// Purges by key.
+    /// Purges by key or URL.
     purges_key,
-    /// Purges by host, zone or of everything.
+    /// Purges by tag, cache group, prefix, host, zone or of everything.
     purges_scope,
-    /// Purges that took everything with them as `purge_scopes_max` was reached.
+    /// Purges that took older objects with them as `purge_scopes_max` was reached.
     purge_scopes_overflows,
+    /// Objects with more tags than are kept, or unreadable ones: every purge of a tag in their zone covers them.
+    tags_max,
+    /// Purges of a prefix with more segments than are kept: the prefix of those that are was purged.
+    prefix_segments_max,
     /// Objects found purged and removed.
     purged_reclaimed,
     /// Requests that led a flight.

@@ -4,7 +4,8 @@
 
 use crate::fill::{Fill, FillBudget, FillOptions, FillReader, FillWriter};
 use crate::key::{KeyRef, KeyText};
-use crate::purge::{PurgeKind, PurgeLog, PurgeStamp, Purged, Scope};
+use crate::purge::PurgeKind;
+use crate::purge_log::PurgeLog;
 use crate::shard::{Left, Shard};
 use crate::stats::{CacheCounts, CacheStats, count};
 use crate::stored::{Head, Stored};
@@ -29,11 +30,9 @@ pub struct StoreLimits {
     pub fills_bytes_max: u64,
     /// Bytes that a fill which is only passed through holds ahead of its slowest reader. Default 1 MiB.
     pub fill_window_bytes_max: u64,
-    /// Zones and hosts with a recorded purge; one more purges everything instead. Default 65,536.
+    /// Scopes (zones, hosts, prefixes, URLs, keys, tags) with a recorded purge; one more purges what is older than half the records
+    /// of the zone that has the most. At least 2. Default 65,536.
     pub purge_scopes_max: usize,
-    /// Purges by key that are remembered in each of 64 shards for fetches under way; one more refuses to store what is under way in
-    /// that shard. Default 1,024.
-    pub purged_keys_max: usize,
 }
 
 impl Default for StoreLimits {
@@ -45,7 +44,6 @@ impl Default for StoreLimits {
             fills_bytes_max: 256 << 20,
             fill_window_bytes_max: 1 << 20,
             purge_scopes_max: 65_536,
-            purged_keys_max: 1_024,
         }
     }
 }
@@ -87,28 +85,28 @@ impl Refused {
 /// The memory tier. Shared by every core; `M` is what the policy keeps with each response.
 #[derive(Debug)]
 pub struct Store<M> {
-    shards: Box<[Slice<M>; SHARDS]>,
+    pub(crate) shards: Box<[Slice<M>; SHARDS]>,
     /// Bytes reserved by stored objects; never above `memory_bytes_max`.
     bytes: AtomicU64,
     victim: AtomicUsize,
     reclaimed: Mutex<(usize, usize)>,
-    log: PurgeLog,
+    pub(crate) log: PurgeLog,
     limits: StoreLimits,
     budget: Arc<FillBudget>,
-    stats: Arc<CacheStats>,
+    pub(crate) stats: Arc<CacheStats>,
 }
 
 /// A shard beside others in memory: aligned so that cores working on neighbours do not share a cache line.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Slice<M> {
+pub(crate) struct Slice<M> {
     shard: Mutex<Shard<M>>,
     /// The shard's bytes as of its last change, to choose a victim without its lock.
     bytes: AtomicU64,
 }
 
 impl<M> Slice<M> {
-    fn lock(&self) -> MutexGuard<'_, Shard<M>> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Shard<M>> {
         // Only a caller's `pick` could panic under the lock, and it runs between complete changes.
         self.shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -121,7 +119,7 @@ impl<M> Store<M> {
     /// An empty store.
     pub fn new(limits: StoreLimits) -> Self {
         let stats = Arc::new(CacheStats::default());
-        let slice = |_| Slice { shard: Mutex::new(Shard::new(limits.purged_keys_max)), bytes: AtomicU64::new(0) };
+        let slice = |_| Slice { shard: Mutex::new(Shard::new()), bytes: AtomicU64::new(0) };
         Self {
             shards: Box::new(std::array::from_fn(slice)),
             bytes: AtomicU64::new(0),
@@ -155,17 +153,13 @@ impl<M> Store<M> {
         }
         counts.bytes = self.bytes();
         counts.fills_bytes = self.budget.used();
+        counts.purge_scopes = self.log.len() as u64;
         counts
     }
 
     /// Bytes of memory reserved for stored objects now; never above `memory_bytes_max`.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
-    }
-
-    /// Where the purge sequence stands: take it before a fetch begins.
-    pub fn stamp(&self) -> PurgeStamp {
-        self.log.stamp()
     }
 
     /// The newest variant of a key that `pick` accepts. `pick` runs under a lock: it only compares, and never calls the store.
@@ -225,7 +219,7 @@ impl<M> Store<M> {
         self.reserve(stored, cost)?;
         let slice = self.slice(stored.hash);
         let mut shard = slice.lock();
-        let (compared, purged) = self.compare(&shard, stored);
+        let (compared, purged) = self.compare(stored);
         if purged == Some(PurgeKind::Hard) {
             drop(shard);
             return Err(self.refuse_purged(cost));
@@ -257,7 +251,7 @@ impl<M> Store<M> {
             self.bytes.fetch_sub(more, Ordering::Relaxed);
             return self.insert(stored);
         };
-        let (compared, purged) = self.compare(&shard, &stored);
+        let (compared, purged) = self.compare(&stored);
         if purged == Some(PurgeKind::Hard) {
             drop(shard);
             return Err(self.refuse_purged(more));
@@ -280,51 +274,6 @@ impl<M> Store<M> {
         removed
     }
 
-    /// Purges all variants of a key, and what is being fetched for it.
-    pub fn purge_key<K: KeyText + ?Sized>(&self, key: &KeyRef<'_, K>, kind: PurgeKind) -> Purged {
-        let slice = self.slice(key.hash);
-        let mut shard = slice.lock();
-        // Numbered under the shard's lock: an insert sees either no number or the record.
-        let sequence = self.log.next();
-        let (objects, left) = shard.purge_key(key.hash, key.text, kind, sequence);
-        self.settle(slice, shard, &left);
-        count(&self.stats.purges_key);
-        Purged { sequence, objects }
-    }
-
-    /// Purges a zone, in constant time.
-    pub fn purge_zone(&self, zone: u32, kind: PurgeKind) -> Purged {
-        self.purge_scope(Some(Scope::Zone(zone)), kind)
-    }
-
-    /// Purges a host (see [`KeyRef::host`]), in constant time.
-    pub fn purge_host(&self, host: u64, kind: PurgeKind) -> Purged {
-        self.purge_scope(Some(Scope::Host(host)), kind)
-    }
-
-    /// Purges everything, in constant time.
-    pub fn purge_all(&self, kind: PurgeKind) -> Purged {
-        self.purge_scope(None, kind)
-    }
-
-    fn purge_scope(&self, scope: Option<Scope>, kind: PurgeKind) -> Purged {
-        let (sequence, overflowed) = self.log.record(scope, kind);
-        count(&self.stats.purges_scope);
-        if overflowed {
-            count(&self.stats.purge_scopes_overflows);
-        }
-        Purged { sequence, objects: 0 }
-    }
-
-    /// The strongest purge of this key, its host, its zone or everything after a stamp.
-    pub fn purged_since<K: KeyText + ?Sized>(&self, key: &KeyRef<'_, K>, stamp: PurgeStamp) -> Option<PurgeKind> {
-        if self.log.stamp() <= stamp {
-            return None;
-        }
-        let by_key = self.slice(key.hash).lock().key_purged_since(key.hash, stamp);
-        by_key.max(self.log.since(key, stamp))
-    }
-
     /// Gives purged objects' memory back: looks at up to `slots` objects, going on where the last call stopped. Returns how many were
     /// removed. Optional (lookups and evictions do it as well): call it now and then after a large purge.
     pub fn reclaim(&self, slots: usize) -> usize {
@@ -340,16 +289,16 @@ impl<M> Store<M> {
         left.len()
     }
 
-    fn slice(&self, hash: u128) -> &Slice<M> {
+    pub(crate) fn slice(&self, hash: u128) -> &Slice<M> {
         // The map inside uses other bits, hashed again.
         &self.shards[(hash >> 64) as usize % SHARDS]
     }
 
     /// What was purged since a response's fetch began, and the number up to which that is known.
-    fn compare(&self, shard: &Shard<M>, stored: &Stored<M>) -> (u64, Option<PurgeKind>) {
-        let compared = self.log.recorded();
-        let by_key = shard.key_purged_since(stored.hash, stored.stamp);
-        (compared, by_key.max(self.log.since(&stored.key_ref(), stored.stamp)))
+    fn compare(&self, stored: &Stored<M>) -> (u64, Option<PurgeKind>) {
+        // The number first: what is recorded after it is compared at the next look.
+        let compared = self.log.sequence();
+        (compared, self.log.since(&stored.key_ref(), &stored.groups, stored.stamp))
     }
 
     fn refuse_purged(&self, reserved: u64) -> Refused {
@@ -360,7 +309,7 @@ impl<M> Store<M> {
 
     /// Ends a change of a shard: notes its size, releases the lock, gives back the bytes of what left. The objects themselves are
     /// freed by the caller, with no lock held.
-    fn settle(&self, slice: &Slice<M>, shard: MutexGuard<'_, Shard<M>>, left: &Left<M>) {
+    pub(crate) fn settle(&self, slice: &Slice<M>, shard: MutexGuard<'_, Shard<M>>, left: &Left<M>) {
         self.settle_keeping(slice, shard, left, 0);
     }
 

@@ -4,6 +4,7 @@
 //! slice would otherwise pin a whole read buffer that no count shows.
 
 use crate::body::Body;
+use crate::groups::Groups;
 use crate::key::KeyRef;
 use crate::purge::PurgeStamp;
 use bytes::{Bytes, BytesMut};
@@ -25,8 +26,8 @@ pub struct Head<M> {
     pub key: Box<str>,
     /// The zone's number.
     pub zone: u32,
-    /// The host's purge group.
-    pub host: u64,
+    /// What purges may name it by, beside key and zone.
+    pub groups: Groups,
     /// Taken from [`Store::stamp`](crate::Store::stamp) before the request went to the origin.
     pub stamp: PurgeStamp,
     /// The response's status.
@@ -49,17 +50,17 @@ pub struct Head<M> {
 impl<M> Head<M> {
     /// The key for one call.
     pub fn key_ref(&self) -> KeyRef<'_> {
-        KeyRef { hash: self.hash, text: &self.key, zone: self.zone, host: self.host }
+        KeyRef { hash: self.hash, text: &self.key, zone: self.zone }
     }
 
     /// The head of a response that was made of this one and stands under a key of its own. Whatever purges this one purges it:
-    /// it has the same zone, host and stamp. It is a variant as this one is.
+    /// it has the same zone, groups and stamp. It is a variant as this one is.
     pub fn derive(&self, hash: u128, key: Box<str>, meta: M, meta_bytes: usize) -> Self {
         Self {
             hash,
             key,
             zone: self.zone,
-            host: self.host,
+            groups: self.groups.clone(),
             stamp: self.stamp,
             status: self.status,
             headers: HeaderMap::new(),
@@ -79,7 +80,8 @@ impl<M> Head<M> {
 
     fn heap_bytes(&self) -> usize {
         let shared = self.key.len() + self.frozen_head.len() + self.variant.len() + self.meta_bytes;
-        shared + 4 * ALLOCATION_BYTES + ARC_COUNTS + headers_heap_bytes(&self.headers)
+        let tags = size_of_val(&*self.groups.tags);
+        shared + tags + 5 * ALLOCATION_BYTES + ARC_COUNTS + headers_heap_bytes(&self.headers)
     }
 }
 

@@ -1,6 +1,10 @@
 //! What the tests share: heads, a seeded generator, a waker that counts.
 
-use crate::{Body, FillReader, Head, KeyRef, PurgeStamp, Store, StoreLimits, Stored, purge_group};
+use crate::groups::UNKEPT_TAGS;
+use crate::{
+    Body, FillReader, Groups, Head, KeyRef, KeyText as _, PurgeStamp, Store, StoreLimits, Stored, purge_group,
+    tag_group,
+};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use std::sync::Arc;
@@ -17,11 +21,27 @@ pub(crate) fn spread(number: u128) -> u128 {
     number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
 }
 
-/// The key of a text: its zone is its length modulo 2, its host chosen by its last byte.
+/// The key of a text: its zone is its length modulo 2.
 pub(crate) fn key(text: &str) -> KeyRef<'_> {
-    let sum = text.bytes().fold(0_u128, |sum, byte| sum * 257 + u128::from(byte));
-    let host = HOSTS[usize::from(text.bytes().last().unwrap_or_default() & 1)];
-    KeyRef { hash: spread(sum), text, zone: (text.len() & 1) as u32, host: purge_group(host) }
+    let sum = text.bytes().fold(0_u128, |sum, byte| sum.wrapping_mul(257) + u128::from(byte));
+    KeyRef { hash: spread(sum), text, zone: (text.len() & 1) as u32 }
+}
+
+/// The host of a text, chosen by its last byte.
+pub(crate) fn host(text: &str) -> u64 {
+    purge_group(HOSTS[usize::from(text.bytes().last().unwrap_or_default() & 1)])
+}
+
+/// The tags of a version, as text: two of eight, now and then too many to be kept (`None`).
+pub(crate) fn tags(version: Version) -> Option<[String; 2]> {
+    (version % 31 != 30).then(|| [format!("a{}", version % 5), format!("b{}", version % 3)])
+}
+
+fn groups(key: KeyRef<'_>, version: Version) -> Groups {
+    let of_text = Groups { host: host(key.text), ..Groups::of(&key.text.url()) };
+    let numbers = tags(version).map(|tags| tags.map(|tag| tag_group(key.zone, tag.as_bytes())));
+    let tags = numbers.map_or_else(|| Box::from([UNKEPT_TAGS]), |numbers| numbers.into());
+    Groups { tags, ..of_text }
 }
 
 pub(crate) fn head(key: KeyRef<'_>, variant: &str, version: Version, stamp: PurgeStamp) -> Head<Version> {
@@ -31,7 +51,7 @@ pub(crate) fn head(key: KeyRef<'_>, variant: &str, version: Version, stamp: Purg
         hash: key.hash,
         key: key.text.into(),
         zone: key.zone,
-        host: key.host,
+        groups: groups(key, version),
         stamp,
         status: StatusCode::OK,
         headers,

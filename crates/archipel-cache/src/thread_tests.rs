@@ -1,7 +1,7 @@
 //! Several threads at once: bounds hold at each moment, and nothing purged comes back.
 
-use crate::testing::{Random, Version, head, key, store, stored};
-use crate::{FlightLimits, Flights, Join, PurgeKind, Stored, Turn};
+use crate::testing::{Random, Version, head, host, key, store, stored};
+use crate::{FlightLimits, Flights, Join, PurgeKind, Stored, Turn, tag_group};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -71,10 +71,17 @@ fn nothing_purged_comes_back() {
         for round in 2..3_000 {
             content.store(round, Ordering::SeqCst);
             let text = ["/a", "/b", "/c"][round as usize % 3];
-            match round % 4 {
+            match round % 7 {
                 0 => store.purge_all(PurgeKind::Hard),
                 1 => store.purge_zone(key(text).zone, PurgeKind::Hard),
-                2 => store.purge_host(key(text).host, PurgeKind::Hard),
+                2 => store.purge_host(key(text).zone, host(text), PurgeKind::Hard),
+                3 => store.purge_url(&key(text), PurgeKind::Hard),
+                4 => store.purge_prefix(key(text).zone, "", text, PurgeKind::Hard),
+                // Whatever is stored has one of the three.
+                5 => (0..3).fold(store.purge_zone(9, PurgeKind::Hard), |_, tag| {
+                    let tag = tag_group(key(text).zone, format!("b{tag}").as_bytes());
+                    store.purge_tag(key(text).zone, tag, PurgeKind::Hard)
+                }),
                 _ => store.purge_key(&key(text), PurgeKind::Hard),
             };
             for _ in 0..20 {

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::check_cache::check_cache;
 use crate::compile::{NamedZone, Part, listeners};
 use crate::diagnostic::{Code, Diagnostics, Problem};
 use crate::node::NodeConfig;
@@ -150,7 +151,22 @@ pub(crate) fn check_zone(zone: &Part<ZoneConfig>, node: &Part<NodeConfig>, out: 
         .help("set `decode = true`, or leave `origin_codings` empty");
         zone.report(out, "compression.origin_codings", problem);
     }
+    check_cache(zone, out);
+    check_purge(zone, out);
     check_origin(zone, node, out);
+}
+
+fn check_purge(zone: &Part<ZoneConfig>, out: &mut Diagnostics) {
+    let purge = &zone.config.purge;
+    if purge.method && purge.token_file.is_none() && !zone.given("purge.token_file") {
+        let problem = Problem::error(Code::Incomplete, "`purge.method` needs `purge.token_file`")
+            .help("anyone could empty the cache: write a token into a file of mode 0600, and name it");
+        zone.report(out, "purge.method", problem);
+    }
+    if !purge.method && purge.token_file.is_some() {
+        let message = "`purge.token_file` has no effect: `purge.method` is false";
+        zone.report(out, "purge.token_file", Problem::warning(Code::NoEffect, message));
+    }
 }
 
 fn check_origin(zone: &Part<ZoneConfig>, node: &Part<NodeConfig>, out: &mut Diagnostics) {

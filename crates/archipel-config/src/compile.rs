@@ -222,6 +222,7 @@ fn assemble(mut node: NodeConfig, zones: Vec<(Arc<str>, ZoneConfig, ErrorPages)>
                 tls: config.tls,
                 limits: config.limits,
                 headers: config.headers,
+                purge: config.purge,
                 error_pages,
                 error_page_files: config.error_pages,
             })

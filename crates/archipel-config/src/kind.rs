@@ -6,6 +6,7 @@ mod amount;
 mod list;
 mod network;
 mod path;
+pub(crate) mod rule;
 
 use std::marker::PhantomData;
 use std::path::Path;
@@ -232,7 +233,8 @@ impl<T, K: Kind<T>> Kind<Option<T>> for Optional<K> {
     }
 
     fn allowed(&self) -> String {
-        self.0.allowed()
+        // A yes or no goes without saying only where the default shows that it is one.
+        Some(self.0.allowed()).filter(|allowed| !allowed.is_empty()).unwrap_or_else(|| "true, false".to_owned())
     }
 
     fn schema(&self) -> serde_json::Value {

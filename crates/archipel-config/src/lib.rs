@@ -5,7 +5,9 @@
 //!
 //! This crate never opens a socket, knows no clock and no async runtime, and touches files in `load` only.
 
+mod cache;
 mod check;
+mod check_cache;
 mod cidr;
 mod compile;
 mod diagnostic;
@@ -30,6 +32,10 @@ mod load_tests;
 #[cfg(test)]
 mod tests;
 
+pub use cache::{
+    AlwaysOnlineMode, CACHE_RULES_MAX, CacheKeyParts, CacheRule, CacheWhen, Directive, QueryMode, SetCookieMode,
+    TtlMode, ZoneCache,
+};
 pub use cidr::{Cidr, CidrError, CidrSet};
 pub use compile::{ERROR_PAGE_BYTES_MAX, HOSTS_MAX, SingleOrigin, ZONES_MAX};
 pub use diagnostic::{
@@ -37,6 +43,7 @@ pub use diagnostic::{
 };
 pub use host::{HOST_BYTES_MAX, HOST_LABEL_BYTES_MAX, HostError, HostPattern, normalise as normalise_host};
 pub use kind::LIST_ENTRIES_MAX;
+pub use kind::rule::{FieldTest, Presence, RULE_ENTRIES_MAX, RULE_TEXT_BYTES_MAX, StatusRange};
 pub use node::{
     AccessLog, Admin, CERTIFICATES_MAX, CertificateFiles, ClientAddressHeader, LISTENERS_MAX, Listener, Log, NodeCache,
     NodeCompression, NodeConfig, NodeLimits, NodeTls, Timeouts, TlsVersion, Traces, Trust,
@@ -47,6 +54,6 @@ pub use snapshot::{ErrorPageKind, ErrorPages, Snapshot, Zone, zone_id};
 pub use tree::{DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, Node, Table, Value};
 pub use url::{HttpUrl, Scheme};
 pub use zone::{
-    BackgroundLevels, CodingLevels, Dictionaries, DictionaryRule, ErrorPageFiles, OriginHost, ZoneCache,
-    ZoneCompression, ZoneConfig, ZoneHeaders, ZoneLimits, ZoneOrigin, ZoneTls,
+    BackgroundLevels, CodingLevels, Dictionaries, DictionaryRule, ErrorPageFiles, OriginHost, ZoneCompression,
+    ZoneConfig, ZoneHeaders, ZoneLimits, ZoneOrigin, ZonePurge, ZoneTls,
 };

@@ -83,13 +83,16 @@ settings! {
 }
 
 settings! {
-    /// The admin listener: metrics, health, readiness, purge. It has no authentication.
+    /// The admin listener: metrics, health, readiness, purge. Purging alone takes a token.
     pub struct Admin {
         settings {
             /// Address and port of the admin listener.
             address: SocketAddr = Address, SocketAddr::from(([127, 0, 0, 1], 9180));
             /// Allows an address that other machines can reach. Put your own access control before it.
             allow_remote: bool = Flag, false;
+            /// File with the token for `POST /purge` and `GET /purges`, 16 to 512 characters, which its owner alone may read
+            /// (mode 0600). Without one the admin listener purges nothing.
+            purge_token_file: Option<PathBuf> = Optional(FilePath), None;
         }
     }
 }
@@ -196,6 +199,9 @@ settings! {
             memory_bytes_max: u64 = Bytes(0, 1 << 44), 256 << 20;
             /// Largest object that is stored.
             object_bytes_max: u64 = Bytes(0, 1 << 40), 32 << 20;
+            /// Purged URLs, tags, prefixes, hosts and zones that are remembered; beyond this, the zone with the most of them forgets
+            /// half, and what it stored before that counts as purged. Each takes 64 bytes of memory, and up to 256 on the disk.
+            purge_scopes_max: usize = Count(1_024, 16_000_000), 65_536;
         }
     }
 }

@@ -98,6 +98,7 @@ impl Snapshot {
             config.tls = zone.tls.clone();
             config.limits = zone.limits.clone();
             config.headers = zone.headers.clone();
+            config.purge = zone.purge.clone();
             config.error_pages = zone.error_page_files.clone();
             let mut text = String::new();
             config.write("", Header::Top, &mut text);

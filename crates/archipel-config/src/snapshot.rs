@@ -8,9 +8,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 
+use crate::cache::ZoneCache;
 use crate::host::{HOST_BYTES_MAX, HostPattern};
 use crate::node::NodeConfig;
-use crate::zone::{ErrorPageFiles, ZoneCache, ZoneCompression, ZoneHeaders, ZoneLimits, ZoneOrigin, ZoneTls};
+use crate::zone::{ErrorPageFiles, ZoneCompression, ZoneHeaders, ZoneLimits, ZoneOrigin, ZonePurge, ZoneTls};
 
 /// Everything that the configuration says, checked and ready for use.
 #[derive(Clone, Debug)]
@@ -61,6 +62,8 @@ pub struct Zone {
     pub limits: ZoneLimits,
     /// Header fields that the edge adds.
     pub headers: ZoneHeaders,
+    /// Purging by requests, and tags.
+    pub purge: ZonePurge,
     /// Error pages, read.
     pub error_pages: ErrorPages,
     pub(crate) error_page_files: ErrorPageFiles,

@@ -639,3 +639,172 @@ fn json_for_programs() {
     });
     assert_eq!(json["diagnostics"][0], expected);
 }
+
+/// A zone with rules, one a block.
+#[track_caller]
+fn check_rules(rules: &str, expected: &[&str]) {
+    check_zone(&format!("[cache]\n{}", rules.replace("[[]]", "[[cache.rules]]")), expected);
+}
+
+#[test]
+fn cache_rules_are_read() {
+    let rules = r#"
+[[cache.rules]]
+name = "assets"
+edge_ttl = "7d"
+edge_ttl_mode = "override"
+disregard = ["no-cache"]
+status_ttl = { 404 = "1m", 5xx = "5s", 200-299 = "1h" }
+browser_ttl = "1h"
+set_cookie = "strip"
+vary_ignore = ["User-Agent"]
+when = { path = ["/assets/*"], extension = ["CSS", "js"], host = ["shop.example"] }
+[cache.rules.key]
+query_only = ["v"]
+cookies = ["currency"]
+headers = ["X-Tenant"]
+languages = ["en", "pt-BR"]
+
+[[cache.rules]]
+when = { cookie = ["session", "wp_*", "!consent"], header = ["X-Mode=Beta"], query = ["preview=1"] }
+bypass = true
+"#;
+    let text = format!("{SHOP}{rules}");
+    let (snapshot, warnings) = good(&[("zones/shop.toml", &text)]);
+    assert!(warnings.is_empty(), "{warnings}");
+    let cache = &snapshot.zones[0].cache;
+    let [assets, visitors] = cache.rules.as_slice() else { panic!("{:?}", cache.rules) };
+    assert_eq!(assets.edge_ttl, Some(Duration::from_secs(7 * 86_400)));
+    assert_eq!(assets.edge_ttl_mode, Some(TtlMode::Override));
+    let statuses: Vec<_> = assets.status_ttl.iter().flatten().map(|(range, _)| range.to_string()).collect();
+    assert_eq!(statuses, ["404", "5xx", "2xx"]);
+    assert_eq!(assets.when.extension.as_deref(), Some(&["css".into(), "js".into()][..]));
+    assert_eq!(assets.key.languages.as_deref(), Some(&["en".into(), "pt-br".into()][..]));
+    let tests: Vec<_> = visitors.when.cookie.iter().flatten().map(ToString::to_string).collect();
+    assert_eq!(tests, ["session", "wp_*", "!consent"]);
+    assert_eq!(visitors.when.header.iter().flatten().map(ToString::to_string).collect::<Vec<_>>(), ["x-mode=Beta"]);
+    // The effective configuration loads to the same.
+    let documents = snapshot.effective_documents();
+    let again: Vec<(&str, &str)> = documents.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let (again, _) = good(&again);
+    assert_eq!(again.zones[0].cache, *cache);
+    assert_eq!(again.render_effective(), snapshot.render_effective());
+}
+
+#[test]
+fn cache_rule_values() {
+    check_rules(
+        "[[]]\nedge_tll = \"1s\"",
+        &[
+            "C035 zones/shop.toml:5:1: `cache.rules[0]` sets nothing | edge_ttl",
+            "C010 zones/shop.toml:6:1: `edge_tll` in `cache.rules[0]` | did you mean `edge_ttl`?",
+        ],
+    );
+    check_rules(
+        "[[]]\nbypass = true\n[cache.rules.when]\npaths = [\"/a\"]",
+        &["C010 zones/shop.toml:8:1: `paths` in `cache.rules[0].when` | did you mean `path`?"],
+    );
+    check_rules(
+        "[[]]\nbypass = true\nwhen = { path = [\"a/*\", \"/a?b=1\", \"/%61\", \"/a/../b\", \"/a\", \"/a\"] }",
+        &[
+            "C014 zones/shop.toml:7:18: \"a/*\", which begins with neither | \"/a/*\"",
+            "C014 zones/shop.toml:7:25: has a query | \"/a\"",
+            "C014 zones/shop.toml:7:35: not in canonical form | \"/a\"",
+            "C014 zones/shop.toml:7:43: not in canonical form | \"/b\"",
+            "C015 zones/shop.toml:7:60: \"/a\" twice",
+        ],
+    );
+    check_rules(
+        "[[]]\nbypass = true\nwhen = { path = [], extension = [\".css\", \"a/b\"], header = [\"a b\"], cookie = [\"a*b\"] }",
+        &[
+            "C014 zones/shop.toml:7:17: `cache.rules[0].when.path` is empty | leave it out",
+            "C014 zones/shop.toml:7:34: begins with a dot | \"css\"",
+            "C014 zones/shop.toml:7:42: no extension | last dot",
+            "C014 zones/shop.toml:7:60: names no header field",
+            "C014 zones/shop.toml:7:78: is no test",
+        ],
+    );
+    check_rules(
+        "[[]]\nstatus_ttl = { 99 = \"1s\", 6xx = \"1s\", 500-400 = \"1s\", 404 = 3, 400-450 = \"1s\", 430-499 = \"1s\" }",
+        &[
+            "C014 zones/shop.toml:6:16: \"99\", which is no status | 5xx",
+            "C014 zones/shop.toml:6:27: \"6xx\"",
+            "C014 zones/shop.toml:6:39: \"500-400\"",
+            "C014 zones/shop.toml:6:61: for 404 has no unit | \"3s\"",
+            "C034 zones/shop.toml:6:80: holds 430-499 and 400-450",
+        ],
+    );
+    check_rules("[[]]\nstatus_ttl = \"1m\"", &["C011 zones/shop.toml:6:14: must be a table such as"]);
+    check_rules(
+        "[[]]\ndisregard = [\"no-stor\", \"private\", \"private\"]\nedge_ttl = \"1s\"\nedge_ttl_mode = \"overide\"",
+        &[
+            "C013 zones/shop.toml:6:14: \"no-stor\", which is none of | \"no-store\"",
+            "C015 zones/shop.toml:6:36: \"private\" twice",
+            "C013 zones/shop.toml:8:17: not \"overide\" | \"override\"",
+        ],
+    );
+    check_rules(
+        "[[]]\nkey = { headers = [\"Cookie\", \"Range\", \"a b\"], cookies = [\"a=b\"], languages = [\"e_n\"], query_only = [\"a%b\", \"a*b\"] }",
+        &[
+            "C014 zones/shop.toml:6:20: \"Cookie\", which cannot be in the key | `cookies`",
+            "C014 zones/shop.toml:6:30: \"Range\" | one stored reply",
+            "C014 zones/shop.toml:6:39: no header field name",
+            "C014 zones/shop.toml:6:58: no cookie name",
+            "C014 zones/shop.toml:6:79: no language tag",
+            "C014 zones/shop.toml:6:101: holds a character of the encoding | decoded",
+            "C014 zones/shop.toml:6:108: is no name | at the end only",
+        ],
+    );
+    let many = "[[]]\nbypass = true\nwhen.path = [\"/a\"]\n".repeat(CACHE_RULES_MAX + 1);
+    let text = format!("{SHOP}[cache]\n{}", many.replace("[[]]", "[[cache.rules]]"));
+    let problems = load(&[("zones/shop.toml", &text)]).expect_err("too many");
+    assert!(problems.iter().any(|d| d.code == Code::TooMany && d.message.contains("at most 256")), "{problems}");
+}
+
+#[test]
+fn cache_rules_that_contradict() {
+    check_rules(
+        "[[]]\nname = \"a\"\nbypass = true\nedge_ttl = \"1s\"\nwhen.path = [\"/a\"]\n[[]]\nname = \"a\"\nbypass = false",
+        &[
+            "C035 zones/shop.toml:7:10: `cache.rules[0].bypass` has no effect: a later rule that has no conditions | later rules win",
+            "C035 zones/shop.toml:8:12: `cache.rules[0].edge_ttl` has no effect: the rule's requests pass",
+            "C015 zones/shop.toml:11:8: `cache.rules[1].name` is \"a\"",
+        ],
+    );
+    check_rules(
+        "[[]]\nedge_ttl = \"1s\"\nwhen.path = [\"/a\"]\n[[]]\nedge_ttl = \"2s\"\nwhen.path = [\"/a\"]",
+        &["C035 zones/shop.toml:6:12: a later rule that has the same conditions replaces it"],
+    );
+    check_rules(
+        "[[]]\nedge_ttl_mode = \"override\"\nbrowser_ttl_mode = \"default\"",
+        &[
+            "C032 zones/shop.toml:6:17: `cache.rules[0].edge_ttl_mode` needs `edge_ttl` or `status_ttl` in the same rule",
+            "C032 zones/shop.toml:7:20: needs `browser_ttl` in the same rule",
+        ],
+    );
+    check_rules(
+        "[[]]\nedge_ttl_mode = \"respect\"\nedge_ttl = \"1s\"\ndisregard = [\"private\"]",
+        &[
+            "C035 zones/shop.toml:7:12: `edge_ttl_mode` is \"respect\"",
+            "C035 zones/shop.toml:8:13: `edge_ttl_mode` is not \"override\"",
+        ],
+    );
+    check_rules(
+        "[[]]\nkey = { query = \"none\", query_except = [\"a\"], query_sort = true }",
+        &[
+            "C034 zones/shop.toml:6:40: `cache.rules[0].key.query_except` stands beside `query` | keep one",
+            "C035 zones/shop.toml:6:60: the query is not in the key",
+        ],
+    );
+    check_rules(
+        "always_online_max = \"1d\"\n[[]]\nstatus_ttl = { 404 = \"1h\" }\nerror_ttl_max = \"1m\"\nwhen.host = [\"shop.example\", \"other.example\"]",
+        &[
+            "C035 zones/shop.toml:5:21: `cache.always_online` is \"off\"",
+            "C035 zones/shop.toml:7:14: gives errors 1h, and `error_ttl_max` is 1m",
+            "C035 zones/shop.toml:9:30: never holds: the zone does not serve \"other.example\"",
+        ],
+    );
+    check_rules("enabled = false\n[[]]\nbypass = true", &["C035 zones/shop.toml:6:1: `cache.enabled` is false"]);
+    check_rules("[[]]\nname = \"x\"", &["C035 zones/shop.toml:5:1: `cache.rules[0]` sets nothing"]);
+    check_rules("[[]]\nedge_ttl = \"1s\"\nenabled = false\n[[]]\nedge_ttl = \"2s\"", &[]);
+}

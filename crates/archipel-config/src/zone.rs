@@ -9,6 +9,7 @@ use archipel_http::coding::Coding;
 use http::{HeaderName, HeaderValue};
 use serde_json::json;
 
+use crate::cache::ZoneCache;
 use crate::diagnostic::{Code, Problem};
 use crate::host::{self, HostPattern};
 use crate::kind::{
@@ -43,6 +44,8 @@ settings! {
             limits: ZoneLimits;
             /// See [`ZoneHeaders`].
             headers: ZoneHeaders;
+            /// See [`ZonePurge`].
+            purge: ZonePurge;
             /// See [`ErrorPageFiles`].
             error_pages: ErrorPageFiles;
         }
@@ -83,36 +86,6 @@ settings! {
             /// How often a request is tried again where that is safe: nothing of it was processed, or its method is
             /// idempotent and its body not yet sent.
             retries_max: u32 = Count(0, 10), 1;
-        }
-    }
-}
-
-settings! {
-    /// What is stored, and for how long (RFC 9111).
-    pub struct ZoneCache {
-        settings {
-            /// Whether anything is stored.
-            enabled: bool = Flag, true;
-            /// Lifetime of replies that state none; 0s stores only what the origin allows.
-            default_ttl: Duration = Time(0, 365 * DAY), Duration::ZERO;
-            /// Whether a visitor's `Cache-Control` and `Pragma` are obeyed. Off, so that a visitor cannot make the origin work.
-            honour_request_directives: bool = Flag, false;
-            /// Whether requests for an object that is being fetched wait for it instead of asking the origin too.
-            collapse: bool = Flag, true;
-            /// How long such a request waits before it asks the origin itself.
-            collapse_wait: Duration = Time(0, 600 * SECOND), Duration::from_secs(10);
-            /// Largest object that the zone stores; 0 is the node's `cache.object_bytes_max`.
-            object_bytes_max: u64 = Bytes(0, 1 << 40), 0;
-            /// How long after its end a reply may be served if the origin fails (RFC 5861 section 4), where the reply does not say.
-            stale_if_error: Duration = Time(0, 365 * DAY), Duration::ZERO;
-            /// How long after its end a reply may be served while a new one is fetched (RFC 5861 section 3), where the reply does not say.
-            stale_while_revalidate: Duration = Time(0, 365 * DAY), Duration::ZERO;
-            /// Whether replies with `Set-Cookie` are stored. One visitor's cookie would reach the others.
-            store_set_cookie: bool = Flag, false;
-            /// Whether replies carry `Cache-Status` (RFC 9211).
-            cache_status: bool = Flag, true;
-            /// Whether the query is left out of the cache key.
-            ignore_query: bool = Flag, false;
         }
     }
 }
@@ -261,6 +234,22 @@ settings! {
 }
 
 settings! {
+    /// Purging by visitors' requests, and the tags that purges go by. The commands and the admin listener purge whatever stands here.
+    pub struct ZonePurge {
+        settings {
+            /// Whether `PURGE /path` with the token purges that URL. Off, it is refused with status 405; it never reaches the origin.
+            method: bool = Flag, false;
+            /// File with the token, 16 to 512 characters, which its owner alone may read (mode 0600).
+            token_file: Option<PathBuf> = Optional(FilePath), None;
+            /// Field of a PURGE request that carries the token; in `Authorization` it stands behind `Bearer`.
+            token_header: HeaderName = FieldName, HeaderName::from_static("authorization");
+            /// Whether replies to visitors keep `Surrogate-Key` and `Cache-Tag`, which say what a site is made of.
+            keep_tags: bool = Flag, false;
+        }
+    }
+}
+
+settings! {
     /// HTML files that replace the edge's own error pages, by kind. Each is read when the configuration is loaded and has
     /// at most 256KiB.
     pub struct ErrorPageFiles {
@@ -282,7 +271,6 @@ settings! {
 }
 
 all_defaults!(
-    ZoneCache,
     ZoneCompression,
     CodingLevels,
     BackgroundLevels,
@@ -290,6 +278,7 @@ all_defaults!(
     ZoneTls,
     ZoneLimits,
     ZoneHeaders,
+    ZonePurge,
     ErrorPageFiles
 );
 

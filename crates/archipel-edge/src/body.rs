@@ -1,11 +1,13 @@
 //! Bodies that come from the cache crate, in the form that the transport sends.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use archipel_cache::FillReader;
+use archipel_cache::{BodyCursor, FillReader};
 use archipel_transport::body::BodyError;
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame};
 
 use crate::cache::Meta;
@@ -39,5 +41,31 @@ impl Body for FillBody {
                 this.reader.trailers().map(|trailers| Ok(Frame::trailers((*trailers).clone())))
             }
         })
+    }
+}
+
+/// A complete stored body with the trailer fields that came behind it (RFC 9111 section 3.1).
+pub(crate) struct TrailedBody {
+    pieces: BodyCursor,
+    trailers: Option<Arc<HeaderMap>>,
+}
+
+impl TrailedBody {
+    pub(crate) fn new(pieces: BodyCursor, trailers: Arc<HeaderMap>) -> Self {
+        Self { pieces, trailers: Some(trailers) }
+    }
+}
+
+impl Body for TrailedBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let frame = match this.pieces.next() {
+            Some(data) => Some(Frame::data(data)),
+            None => this.trailers.take().map(|trailers| Frame::trailers((*trailers).clone())),
+        };
+        Poll::Ready(frame.map(Ok))
     }
 }

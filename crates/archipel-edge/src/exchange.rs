@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
-use archipel_http::UnixSeconds;
 use archipel_http::target::Scheme;
+use archipel_http::{Policy, UnixSeconds};
 use archipel_transport::conn::Conn;
 use archipel_transport::message::{Delivery, End};
 use archipel_transport::{body::RequestBody, interim::Interim};
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Version};
 
+use crate::cache::rules::Ruling;
 use crate::explain::Verdict;
 use crate::live::{Live, LiveZone};
 use crate::worker::Worker;
@@ -129,6 +130,8 @@ pub struct Exchange {
     pub id: [u64; 2],
     /// The zone, once found.
     pub zone: Option<Arc<LiveZone>>,
+    /// What the zone's cache rules come to for this request; `None` where none concerns it.
+    pub(crate) ruling: Option<Arc<Ruling>>,
     /// What the cache did.
     pub cache: CacheResult,
     /// The named reason of a refusal, bypass, miss or failure.
@@ -159,11 +162,22 @@ impl Exchange {
         unix(self.times.wall)
     }
 
+    /// The cache policy of this request in its zone.
+    pub(crate) fn policy<'a>(&'a self, zone: &'a LiveZone) -> &'a Policy {
+        self.ruling.as_ref().map_or(&zone.policy, |ruling| &ruling.policy)
+    }
+
     /// Says what a stage decided, where somebody wants to know.
     pub fn note(&mut self, stage: &'static str, verdict: &'static str, detail: impl FnOnce() -> String) {
         if let Some(verdicts) = &mut self.verdicts {
             verdicts.push(Verdict { stage, verdict, detail: detail() });
         }
+    }
+
+    /// Counts why the cache did something, in a family of [`crate::reasons`]. Not for hits: it takes a lock, if one of this
+    /// worker's own.
+    pub(crate) fn count(&self, family: &'static str, reason: &'static str) {
+        self.worker.metrics.labelled.count(family, reason);
     }
 
     /// Bytes of request body read so far.

@@ -9,14 +9,15 @@ use archipel_config::HttpUrl;
 use archipel_http::target::Scheme;
 use archipel_transport::body::RequestBody;
 use archipel_transport::interim::Interim;
+use archipel_transport::message::Reply;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use serde::{Deserialize, Serialize};
 
-use crate::exchange::Asked;
+use crate::exchange::{Asked, Exchange};
 use crate::metrics::WorkerMetrics;
 use crate::node::Node;
 use crate::worker::{Worker, imagined};
-use crate::{cache, route, transform, zone};
+use crate::{cache, purge, route, transform, zone};
 
 /// Fields of a request to explain.
 const FIELDS_MAX: usize = 256;
@@ -74,21 +75,35 @@ impl Node {
     /// # Errors
     /// Where the request cannot be understood: says which part.
     pub fn explain(self: &Arc<Self>, request: &ExplainRequest) -> Result<Explanation, String> {
-        let asked = asked(request)?;
-        let client = request.client.unwrap_or(IpAddr::from([127, 0, 0, 1]));
-        let worker = Worker::new(self.clone(), Arc::new(WorkerMetrics::default()));
-        let mut ex = imagined(worker, asked, client);
-        let answer = match zone::stage(&mut ex) {
-            ControlFlow::Break(reply) => ControlFlow::Break(reply),
-            ControlFlow::Continue(()) => cache::look_up(&mut ex),
-        };
-        let answer = match answer {
-            ControlFlow::Break(reply) => Some(reply),
-            ControlFlow::Continue(_) => route::stage(&mut ex).break_value(),
-        };
+        let (mut ex, answer) = walk(self, request)?;
         let status = answer.map(|reply| transform::on_deliver(&mut ex, reply).status.as_u16());
         Ok(Explanation { verdicts: ex.verdicts.take().unwrap_or_default(), status })
     }
+}
+
+/// An exchange after all stages before the origin, and whether one of them answered.
+pub(crate) fn evaluate(node: &Arc<Node>, request: &ExplainRequest) -> Result<(Exchange, bool), String> {
+    let (ex, answer) = walk(node, request)?;
+    Ok((ex, answer.is_some()))
+}
+
+fn walk(node: &Arc<Node>, request: &ExplainRequest) -> Result<(Exchange, Option<Reply>), String> {
+    let asked = asked(request)?;
+    let client = request.client.unwrap_or(IpAddr::from([127, 0, 0, 1]));
+    let worker = Worker::new(node.clone(), Arc::new(WorkerMetrics::default()));
+    let mut ex = imagined(worker, asked, client);
+    let answer = match zone::stage(&mut ex) {
+        ControlFlow::Break(reply) => ControlFlow::Break(reply),
+        ControlFlow::Continue(()) => match purge::explain(&mut ex) {
+            ControlFlow::Break(reply) => ControlFlow::Break(reply),
+            ControlFlow::Continue(()) => cache::look_up(&mut ex),
+        },
+    };
+    let answer = match answer {
+        ControlFlow::Break(reply) => Some(reply),
+        ControlFlow::Continue(_) => route::stage(&mut ex).break_value(),
+    };
+    Ok((ex, answer))
 }
 
 fn asked(request: &ExplainRequest) -> Result<Asked, String> {

@@ -7,16 +7,22 @@
 pub mod access_log;
 mod body;
 mod cache;
+mod clock;
 pub mod error_page;
 pub mod exchange;
 pub mod explain;
+pub mod hit_table;
+pub mod inspect;
 pub mod live;
 pub mod metrics;
+#[cfg(test)]
+mod model_tests;
 mod node;
 mod origin;
 mod pipeline;
 mod pool;
 mod purge;
+pub mod reasons;
 mod record;
 mod resolve;
 mod route;
@@ -26,7 +32,12 @@ mod worker;
 mod zone;
 
 pub use explain::{ExplainRequest, Explanation, Verdict};
+pub use hit_table::{PathHits, ZoneHits};
+pub use inspect::Inspection;
 pub use metrics::LiveCounts;
 pub use node::{Node, NodeError, server_settings};
-pub use purge::{Purge, PurgeError, PurgeReport};
+pub use purge::{
+    PURGE_RECORDS_MAX, PURGES_PER_CALL_MAX, Purge, PurgeError, PurgeRecordReport, PurgeReport, PurgesMade,
+    PurgesSinceReport, TokenError, bearer_token,
+};
 pub use worker::Edge;

@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use archipel_config::{CidrSet, ClientAddressHeader, OriginHost, Snapshot, Zone, ZoneOrigin};
 use archipel_http::Policy;
-use archipel_http::date::DELTA_SECONDS_MAX;
 use archipel_http::forwarding::AddressSource;
-use archipel_http::policy::{EdgeTtl, SetCookie};
+use archipel_http::policy::EdgeTtl;
 use archipel_transport::origin::OriginProtocol;
 use archipel_transport::tls::client::{OriginAlpn, OriginTls, OriginTlsConfigError, OriginTrust, TrustRoots};
 use http::{HeaderName, HeaderValue};
 use thiserror::Error;
 
 use crate::cache::codings::ZoneCodings;
+use crate::cache::rules::{self, Rules};
+use crate::purge::{Token, TokenError};
 
 /// A configuration that cannot be put to use although its documents are right.
 #[derive(Debug, Error)]
@@ -26,6 +27,17 @@ pub enum LiveError {
         /// What is wrong.
         source: OriginTlsConfigError,
     },
+    /// The token of a zone for the PURGE method.
+    #[error("zone {zone}: purge.token_file: {source}")]
+    ZoneToken {
+        /// The zone's name.
+        zone: String,
+        /// What is wrong.
+        source: TokenError,
+    },
+    /// The token for purging over the admin listener.
+    #[error("admin.purge_token_file: {0}")]
+    AdminToken(TokenError),
     /// The node's name cannot stand in CDN-Loop and Via.
     #[error("the node's name {0:?} cannot be used in CDN-Loop: set `name` to letters, digits, dots and hyphens")]
     Name(String),
@@ -40,18 +52,24 @@ pub struct Live {
     pub cdn_loop: HeaderValue,
     /// Where the client's address stands in requests of trusted peers.
     pub address_source: AddressSource,
+    /// What a purge over the admin listener has to bring.
+    pub(crate) purge_token: Option<Token>,
 }
 
 /// A zone with what the edge derives from it.
 pub struct LiveZone {
     /// The configuration.
     pub zone: Arc<Zone>,
-    /// Cache policy.
+    /// Cache policy, where no rule says otherwise.
     pub policy: Policy,
     /// Content codings.
     pub(crate) codings: ZoneCodings,
+    /// The cache rules, where there are any.
+    pub(crate) rules: Option<Rules>,
     /// The origin.
     pub origin: LiveOrigin,
+    /// What a PURGE request has to bring.
+    pub(crate) purge_token: Option<Token>,
 }
 
 /// An origin ready to be connected to.
@@ -74,6 +92,17 @@ pub struct LiveOrigin {
     pub pool: u64,
 }
 
+impl LiveZone {
+    /// All forms that a canonical path and query can take in the cache keys of this zone: for what purges by URL.
+    pub(crate) fn key_targets(&self, path_and_query: &str) -> Vec<Box<str>> {
+        match &self.rules {
+            Some(rules) => rules.targets(self, path_and_query),
+            None if self.zone.cache.ignore_query => vec![path_and_query.split('?').next().unwrap_or("/").into()],
+            None => vec![path_and_query.into()],
+        }
+    }
+}
+
 impl Live {
     /// Compiles a snapshot.
     ///
@@ -89,14 +118,18 @@ impl Live {
                 zone: zone.clone(),
                 codings: ZoneCodings::new(zone),
                 policy: policy_of(zone, snapshot.node.cache.object_bytes_max),
+                rules: Rules::new(zone),
                 origin: roots
                     .origin(&zone.origin)
                     .map_err(|source| LiveError::OriginTls { zone: zone.name.to_string(), source })?,
+                purge_token: zone_token(zone)?,
             };
             zones.insert(zone.id, Arc::new(live));
         }
         let address_source = address_source(snapshot.node.trust.client_address_header);
-        Ok(Self { snapshot, zones, cdn_loop, address_source })
+        let file = snapshot.node.admin.purge_token_file.as_deref();
+        let purge_token = file.map(Token::read).transpose().map_err(LiveError::AdminToken)?;
+        Ok(Self { snapshot, zones, cdn_loop, address_source, purge_token })
     }
 
     /// The zone of a host.
@@ -115,6 +148,11 @@ impl Live {
     }
 }
 
+fn zone_token(zone: &Zone) -> Result<Option<Token>, LiveError> {
+    let file = zone.purge.token_file.as_deref().filter(|_| zone.purge.method);
+    file.map(Token::read).transpose().map_err(|source| LiveError::ZoneToken { zone: zone.name.to_string(), source })
+}
+
 fn address_source(header: ClientAddressHeader) -> AddressSource {
     match header {
         ClientAddressHeader::XForwardedFor => AddressSource::XForwardedFor,
@@ -126,13 +164,14 @@ fn address_source(header: ClientAddressHeader) -> AddressSource {
 fn policy_of(zone: &Zone, node_object_bytes_max: u64) -> Policy {
     let cache = &zone.cache;
     let base = if cache.honour_request_directives { Policy::neutral() } else { Policy::edge() };
-    let seconds =
-        |d: std::time::Duration| u32::try_from(d.as_secs()).unwrap_or(DELTA_SECONDS_MAX).min(DELTA_SECONDS_MAX);
-    let optional = |d: std::time::Duration| (!d.is_zero()).then(|| seconds(d));
+    let optional = |d: std::time::Duration| (!d.is_zero()).then(|| rules::seconds(d));
     Policy {
         honour_request_directives: cache.honour_request_directives,
-        set_cookie: if cache.store_set_cookie { SetCookie::Store } else { SetCookie::Refuse },
+        set_cookie: rules::set_cookie(cache.set_cookie),
         edge_ttl: optional(cache.default_ttl).map_or(EdgeTtl::Respect, EdgeTtl::Default),
+        error_seconds_max: cache.error_ttl_max.map(rules::seconds),
+        always_online: rules::always_online(cache.always_online, rules::seconds(cache.always_online_max)),
+        deception_guard: cache.deception_guard,
         stale_if_error_default_seconds: optional(cache.stale_if_error),
         stale_while_revalidate_default_seconds: optional(cache.stale_while_revalidate),
         object_bytes_max: match cache.object_bytes_max {

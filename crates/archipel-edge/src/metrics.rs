@@ -11,6 +11,8 @@ use archipel_transport::env::TransportStats;
 
 use crate::cache::codings::NodeCodings;
 use crate::exchange::CacheResult;
+use crate::hit_table::{self, HitTable, ZoneHits};
+use crate::reasons::{self, FAMILIES};
 
 /// A counter that one thread writes.
 #[derive(Debug, Default)]
@@ -41,6 +43,8 @@ macro_rules! table {
             pub by_class: [Counter; 5],
             /// Time to the reply's head.
             pub latency: Histogram,
+            /// What the cache did for each path.
+            pub paths: HitTable,
             /// Counters with a label that is known only at the place that counts.
             pub labelled: Labelled,
         }
@@ -70,6 +74,8 @@ table! {
     log_records_dropped "Access-log records dropped because the queue was full.";
     traces_dropped "Spans dropped because the exporter was behind.";
     traces_failed "Batches of spans that the collector did not take.";
+    hit_table_replaced "Paths that took another's place in the hit-ratio table, as `PATHS_MAX` was reached.";
+    hit_table_skipped "Requests that the hit-ratio table does not know, as `ZONES_MAX` zones have one.";
 }
 
 /// Upper bounds of the latency histogram, in microseconds.
@@ -168,6 +174,12 @@ impl Metrics {
         live
     }
 
+    /// What the cache did for each path, by zone.
+    pub(crate) fn hit_table(&self, name: impl Fn(u32) -> Option<String>) -> Vec<ZoneHits> {
+        let workers = self.all();
+        hit_table::sum(workers.iter().map(|worker| &worker.paths), name)
+    }
+
     /// The page in the Prometheus text format 0.0.4.
     pub(crate) fn render(&self, transport: &TransportStats, cache: &CacheCounts, codings: &NodeCodings) -> String {
         let workers = self.all();
@@ -224,7 +236,7 @@ impl Metrics {
     }
 }
 
-fn metric(page: &mut String, name: &str, kind: &str, help: &str, values: &[(&str, u64)]) {
+pub(crate) fn metric(page: &mut String, name: &str, kind: &str, help: &str, values: &[(&str, u64)]) {
     // Writing to a String cannot fail.
     let _ = writeln!(page, "# HELP {name} {}\n# TYPE {name} {kind}", help.trim());
     for (labels, value) in values {
@@ -255,6 +267,10 @@ fn histogram(page: &mut String, workers: &[Arc<WorkerMetrics>]) {
 
 fn labelled(page: &mut String, workers: &[Arc<WorkerMetrics>]) {
     let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    // What is known to come stands there from the start, so that an alert can tell "never" from "not yet".
+    for family in FAMILIES {
+        sums.extend(family.reasons.iter().map(|(reason, _)| ((family.name, *reason), 0)));
+    }
     for worker in workers {
         for (key, n) in worker.labelled.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             *sums.entry(*key).or_insert(0) += n;
@@ -263,7 +279,8 @@ fn labelled(page: &mut String, workers: &[Arc<WorkerMetrics>]) {
     let mut last = "";
     for ((name, label), n) in sums {
         if name != last {
-            let _ = writeln!(page, "# HELP archipel_{name}_total By reason.\n# TYPE archipel_{name}_total counter");
+            let help = reasons::family(name).map_or("By reason.", |family| family.help);
+            let _ = writeln!(page, "# HELP archipel_{name}_total {help}\n# TYPE archipel_{name}_total counter");
             last = name;
         }
         let _ = writeln!(page, "archipel_{name}_total{{reason=\"{label}\"}} {n}");

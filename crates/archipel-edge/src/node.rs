@@ -1,7 +1,7 @@
 //! What all workers of a node share: the configuration in force, the store, the flights, the log.
 
 use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use archipel_cache::{FlightLimits, Flights, Store, StoreLimits};
@@ -13,8 +13,11 @@ use thiserror::Error;
 use crate::access_log::AccessLog;
 use crate::cache::Meta;
 use crate::cache::codings::NodeCodings;
+use crate::cache::equivalents::Equivalents;
+use crate::hit_table::ZoneHits;
 use crate::live::{Live, LiveError};
 use crate::metrics::{LiveCounts, Metrics};
+use crate::purge::Keeper;
 use crate::worker::{Edge, Worker};
 
 /// A node that cannot start, or a configuration that it does not take.
@@ -34,8 +37,11 @@ pub struct Node {
     pub(crate) store: Arc<Store<Meta>>,
     pub(crate) flights: Arc<Flights<Meta>>,
     pub(crate) codings: NodeCodings,
+    pub(crate) equivalents: Equivalents,
     pub(crate) key_seed: (u64, u64),
     pub(crate) log: Option<Arc<AccessLog>>,
+    /// Keeps the purge journal, once there is one.
+    pub(crate) purges: OnceLock<Keeper>,
     metrics: Metrics,
 }
 
@@ -56,6 +62,7 @@ impl Node {
             memory_bytes_max: config.cache.memory_bytes_max,
             object_bytes_max: config.cache.object_bytes_max,
             fills_bytes_max: config.cache.memory_bytes_max,
+            purge_scopes_max: config.cache.purge_scopes_max,
             ..StoreLimits::default()
         }));
         let log = AccessLog::open(&config.log.access, config.log.queue_records_max).map_err(NodeError::Log)?;
@@ -66,8 +73,10 @@ impl Node {
             store,
             flights,
             codings: NodeCodings::new(),
+            equivalents: Equivalents::new(),
             key_seed,
             log,
+            purges: OnceLock::new(),
             metrics: Metrics::default(),
         }))
     }
@@ -87,7 +96,9 @@ impl Node {
     pub fn reload(&self, mut snapshot: Snapshot) -> Result<(), NodeError> {
         snapshot.generation = self.live().snapshot.generation + 1;
         let live = Live::new(Arc::new(snapshot))?;
+        let before = self.live();
         self.live.store(Arc::new(live));
+        self.purge_moved(&before.snapshot);
         self.reopen_log();
         Ok(())
     }
@@ -103,7 +114,16 @@ impl Node {
 
     /// The metrics page, in the Prometheus text format.
     pub fn metrics(&self, transport: &TransportStats) -> String {
-        self.metrics.render(transport, &self.store.counts(), &self.codings)
+        let mut page = self.metrics.render(transport, &self.store.counts(), &self.codings);
+        crate::purge::metrics(&mut page, self.purges.get());
+        page
+    }
+
+    /// What the cache did for each path, by zone; the zones and paths that sent the origin most come first.
+    pub fn hit_table(&self) -> Vec<ZoneHits> {
+        let snapshot = self.snapshot();
+        let name = |id| snapshot.zones.iter().find(|zone| zone.id == id).map(|zone| zone.name.to_string());
+        self.metrics.hit_table(name)
     }
 
     /// Sums for a live line.

@@ -1,7 +1,7 @@
 //! The order of the stages. This file is the only place where it is written.
 //!
 //! ```text
-//! accept -> tls -> http -> zone -> cache -> route -> origin -> transform -> record
+//! accept -> tls -> http -> zone -> purge -> cache -> route -> origin -> transform -> record
 //! ```
 //!
 //! `accept`, `tls` and `http` are the transport's; `record` is the exchange's end (its `Drop`). Between `zone` and
@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use archipel_transport::message::Reply;
 
 use crate::exchange::Exchange;
-use crate::{cache, origin, route, transform, zone};
+use crate::{cache, origin, purge, route, transform, zone};
 
 /// Answers one exchange.
 pub(crate) async fn serve(ex: &mut Exchange) -> Reply {
@@ -26,6 +26,7 @@ pub(crate) async fn serve(ex: &mut Exchange) -> Reply {
 /// A stage that answers early breaks with its reply.
 async fn decide(ex: &mut Exchange) -> ControlFlow<Reply, Reply> {
     zone::stage(ex)?;
+    purge::stage(ex).await?;
     let plan = cache::look_up(ex)?;
     // What follows takes long and much state: boxed, so that a hit carries none of it.
     Box::pin(fetch(ex, plan)).await

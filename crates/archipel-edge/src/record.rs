@@ -6,6 +6,7 @@ use archipel_transport::message::End;
 use http::header::{REFERER, USER_AGENT};
 
 use crate::exchange::{CacheResult, Exchange};
+use crate::hit_table::Counted;
 
 /// Bytes of a client's text that go to the log; the rest is cut.
 const TEXT_BYTES_MAX: usize = 1024;
@@ -167,6 +168,7 @@ pub(crate) fn record(ex: &Exchange) {
     if ex.refused {
         metrics.refused.add(1);
     }
+    count_path(ex);
     match ex.end {
         None | Some(End::ClientGone | End::ClientStalled) => metrics.client_gone.add(1),
         Some(End::BodyFailed) => metrics.body_failed.add(1),
@@ -175,9 +177,13 @@ pub(crate) fn record(ex: &Exchange) {
     if let Some(replied) = ex.times.replied {
         metrics.latency.observe(micros(replied.duration_since(ex.times.begun)));
     }
+    // What the cache decided has been counted where it was decided.
     if let Some(reason) = ex.reason {
-        // A hit has no reason: this lock is not on the hot path.
-        metrics.labelled.count(family(ex), reason);
+        if ex.refused {
+            metrics.labelled.count("refusals", reason);
+        } else if ex.end == Some(End::BodyFailed) {
+            metrics.labelled.count("broken_replies", reason);
+        }
     }
     if let Some(log) = &ex.worker.log {
         write(ex, log);
@@ -187,13 +193,14 @@ pub(crate) fn record(ex: &Exchange) {
     }
 }
 
-fn family(ex: &Exchange) -> &'static str {
-    match ex.cache {
-        _ if ex.refused => "refusals",
-        _ if ex.end == Some(End::BodyFailed) => "broken_replies",
-        CacheResult::Uncacheable => "not_stored",
-        CacheResult::Bypass => "cache_bypasses",
-        _ => "cache_misses",
+/// Counts the exchange for its path, where the cache saw it.
+fn count_path(ex: &Exchange) {
+    let Some(zone) = ex.zone.as_ref().filter(|_| ex.cache != CacheResult::None) else { return };
+    let metrics = &ex.worker.metrics;
+    match metrics.paths.count(zone.zone.id, ex.asked.path(), ex.cache, ex.sent) {
+        Counted::Kept => {}
+        Counted::Replaced => metrics.hit_table_replaced.add(1),
+        Counted::Skipped => metrics.hit_table_skipped.add(1),
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use archipel_http::target::Scheme;
 use archipel_transport::body::RequestBody;
@@ -18,6 +18,7 @@ use futures_util::FutureExt;
 use http::{HeaderMap, Method, Version};
 
 use crate::access_log::WorkerLog;
+use crate::clock::SystemTime;
 use crate::error_page::{self, Failure};
 use crate::exchange::{Asked, CacheResult, Exchange, Times};
 use crate::live::Live;
@@ -122,6 +123,7 @@ impl Edge {
             live,
             asked,
             zone: None,
+            ruling: None,
             cache: CacheResult::None,
             reason: None,
             refused: false,
@@ -151,6 +153,7 @@ pub(crate) fn imagined(worker: Arc<Worker>, asked: Asked, client: IpAddr) -> Exc
         conn: None,
         asked,
         zone: None,
+        ruling: None,
         cache: CacheResult::None,
         reason: None,
         refused: false,

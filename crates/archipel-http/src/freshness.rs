@@ -68,13 +68,20 @@ pub fn lifetime(
     policy: &Policy,
 ) -> Lifetime {
     let stated = stated_lifetime(headers, control, date);
-    match (policy.edge_ttl, stated) {
+    let mut lifetime = match (policy.edge_ttl_of(status), stated) {
         (EdgeTtl::Override(seconds), _) | (EdgeTtl::Default(seconds), None) => {
             Lifetime { seconds: seconds.min(DELTA_SECONDS_MAX), basis: LifetimeBasis::Rule }
         }
         (_, Some(stated)) => stated,
         (EdgeTtl::Respect, None) => heuristic_lifetime(status, headers, control, date, policy),
+    };
+    if let Some(most) = policy.error_seconds_max
+        && status.as_u16() >= 400
+        && lifetime.seconds > most
+    {
+        lifetime.seconds = most;
     }
+    lifetime
 }
 
 fn stated_lifetime(headers: &HeaderMap, control: &ResponseControl, date: UnixSeconds) -> Option<Lifetime> {
@@ -118,9 +125,9 @@ fn heuristic_lifetime(
 }
 
 /// Whether a response with this status may be stored and given heuristic freshness without any directive (RFC 9110
-/// section 15.1).
+/// section 15.1; 451 by RFC 7725 section 3).
 pub fn is_heuristically_cacheable(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
+    matches!(status.as_u16(), 200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 451 | 501)
 }
 
 /// The `Age` field (RFC 9111 section 5.1): the first member of the first line; anything but digits is ignored. A parameter
@@ -156,6 +163,7 @@ pub fn corrected_initial_age(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::{StatusTtl, StatusTtls};
 
     const NOW: UnixSeconds = UnixSeconds(1_795_364_590);
 
@@ -220,7 +228,7 @@ mod tests {
     fn heuristics() {
         use LifetimeBasis as B;
         let day = ("last-modified", at(-86_400));
-        for status in [200, 203, 204, 404, 405, 410, 414, 501] {
+        for status in [200, 203, 204, 404, 405, 410, 414, 451, 501] {
             check(status, std::slice::from_ref(&day), 8640, B::Heuristic);
         }
         for status in [201, 202, 302, 403, 500, 502, 503, 504, 599] {
@@ -240,7 +248,39 @@ mod tests {
         let over = Policy { edge_ttl: EdgeTtl::Override(60), ..Policy::neutral() };
         check_with(&default, 200, &[], 60, B::Rule);
         check_with(&default, 200, std::slice::from_ref(&cc), 5, B::MaxAge);
-        check_with(&over, 200, &[cc], 60, B::Rule);
+        check_with(&over, 200, std::slice::from_ref(&cc), 60, B::Rule);
+        // What might be an error or one visitor's redirect is kept only by its own word.
+        for status in [302, 307, 404, 500, 503] {
+            check_with(&default, status, &[], 0, B::None);
+            check_with(&over, status, std::slice::from_ref(&cc), 5, B::MaxAge);
+        }
+        for status in [200, 203, 204, 206, 300, 301, 308] {
+            check_with(&default, status, &[], 60, B::Rule);
+        }
+    }
+
+    #[test]
+    fn operators_rule_by_status() {
+        use LifetimeBasis as B;
+        let entry = |first, last, seconds| StatusTtl { first, last, seconds };
+        let entries = [entry(404, 404, 30), entry(200, 200, 7), entry(400, 499, 10), entry(500, 599, 1)];
+        let by_status = |overrides| Policy {
+            edge_ttl: EdgeTtl::Default(60),
+            status_ttl: StatusTtls { overrides, entries: entries.into() },
+            error_seconds_max: Some(20),
+            ..Policy::neutral()
+        };
+        let (default, over) = (by_status(false), by_status(true));
+        let cc = [("cache-control", "max-age=3000".to_owned())];
+        for (status, seconds) in [(404, 20), (410, 10), (503, 1), (200, 7), (301, 60)] {
+            check_with(&default, status, &[], seconds, B::Rule);
+        }
+        check_with(&default, 302, &[], 0, B::None);
+        check_with(&default, 200, &cc, 3000, B::MaxAge);
+        check_with(&default, 404, &cc, 20, B::MaxAge);
+        check_with(&over, 200, &cc, 7, B::Rule);
+        check_with(&over, 503, &cc, 1, B::Rule);
+        check_with(&over, 301, &cc, 3000, B::MaxAge);
     }
 
     #[track_caller]

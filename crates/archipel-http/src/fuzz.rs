@@ -7,14 +7,17 @@ use http::method::Method;
 use http::status::StatusCode;
 
 use crate::date::UnixSeconds;
-use crate::policy::Policy;
+use crate::key_parts::KeyParts;
+use crate::no_vary_search::NoVarySearch;
+use crate::policy::{AlwaysOnline, BrowserTtl, Disregard, EdgeTtl, Policy, VaryRules};
+use crate::query::{self, NamePattern, QueryKeep, QueryKey};
 use crate::range::RangeOutcome;
 use crate::reuse::{self, OriginFailure, Reuse};
 use crate::storage::{self, StoreRequest};
 use crate::stored::StoredMeta;
 use crate::target::{self, Scheme, Target};
 use crate::validate::{self, Scope};
-use crate::{cache_control, coding, coding_dictionary, date, forwarding, hop, invalidation, range, targeted};
+use crate::{browser, cache_control, coding, coding_dictionary, date, forwarding, hop, invalidation, range, targeted};
 
 const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 
@@ -152,7 +155,7 @@ pub fn policy(bytes: &[u8]) {
 }
 
 fn run_policy(request: &HeaderMap, status: StatusCode, response: &HeaderMap, now: UnixSeconds) {
-    for policy in [Policy::neutral(), Policy::edge()] {
+    for policy in [Policy::neutral(), Policy::edge(), overriding()] {
         for method in [Method::GET, Method::POST] {
             let facts = StoreRequest {
                 method: &method,
@@ -167,6 +170,7 @@ fn run_policy(request: &HeaderMap, status: StatusCode, response: &HeaderMap, now
             };
             let mut stored = storage::fields_to_store(response, &storable.control.directives, &policy);
             check_reuse(request, &storable.meta, &policy, now);
+            check_browser(status, response, &policy);
             let _ = validate::evaluate(&method, request, &storable.meta, Scope::Origin);
             let _ = validate::if_range_holds(request, &storable.meta);
             if validate::selects_stored(response, &storable.meta) {
@@ -175,9 +179,73 @@ fn run_policy(request: &HeaderMap, status: StatusCode, response: &HeaderMap, now
             let mut conditional = request.clone();
             hop::remove_hop_by_hop(&mut conditional);
             reuse::make_conditional(&mut conditional, &storable.meta);
-            let values = storable.meta.vary.select(request, response);
-            assert!(storable.meta.vary.matches(&values, request, policy.vary));
+            let values = storable.meta.vary.select(request, response, &policy.vary);
+            assert!(storable.meta.vary.matches(&values, request, &policy.vary));
         }
+    }
+}
+
+/// The policy of an operator who overrides whatever can be overridden.
+fn overriding() -> Policy {
+    Policy {
+        edge_ttl: EdgeTtl::Override(60),
+        disregard: Disregard { no_store: true, private: true, no_cache: true },
+        error_seconds_max: Some(5),
+        browser_ttl: BrowserTtl::Override(30),
+        always_online: AlwaysOnline::Obey(3600),
+        vary: VaryRules {
+            ignore: [http::header::USER_AGENT].into(),
+            languages: ["a".into()].into(),
+            select_language: true,
+        },
+        ..Policy::edge()
+    }
+}
+
+/// What is told to browsers about replies that are about one visitor stays as it was.
+fn check_browser(status: StatusCode, response: &HeaderMap, policy: &Policy) {
+    let mut told = response.clone();
+    browser::rewrite(status, &mut told, policy.browser_ttl, 7);
+    let before = cache_control::CacheControl::from_headers(response);
+    let after = cache_control::CacheControl::from_headers(&told);
+    assert_eq!((before.no_store, before.no_cache, before.private), (after.no_store, after.no_cache, after.private));
+    assert_eq!(before.s_maxage, after.s_maxage);
+    assert!(!(before.no_store || before.no_cache || before.private) || told == *response);
+}
+
+/// A target, its `No-Vary-Search`, and a `Cookie`, on a line each: what the key is made of.
+///
+/// # Panics
+/// When a key's target is not its own, a query differs from itself, or the text of a key's parts is not one word each.
+pub fn cache_key(bytes: &[u8]) {
+    let mut lines = bytes.splitn(3, |byte| *byte == b'\n');
+    let mut line = || lines.next().unwrap_or_default();
+    let (target, rule, cookie) = (line(), line(), line());
+    let Some(path) = target::parse_path_and_query(target).ok().map(|path| path.to_text().into_owned()) else {
+        return;
+    };
+    let names: std::sync::Arc<[NamePattern]> = ["a", "b*"].iter().filter_map(|name| NamePattern::parse(name)).collect();
+    let keeps = [QueryKeep::All, QueryKeep::None, QueryKeep::Only(names.clone()), QueryKeep::Except(names)];
+    for (keep, sort) in keeps.into_iter().flat_map(|keep| [(keep.clone(), false), (keep, true)]) {
+        let key = QueryKey { keep, sort };
+        if let Ok(Some(normal)) = query::key_target(&path, &key) {
+            assert!(target::parse_path_and_query(normal.as_bytes()).is_ok());
+            assert_eq!(query::key_target(&normal, &key), Ok(None), "the key's target is its own");
+        }
+    }
+    let own_query = path.split_once('?').map(|(_, query)| query);
+    if let Some(rule) = NoVarySearch::parse(rule) {
+        assert!(rule.is_equivalent(own_query, own_query));
+        assert_eq!(rule.is_equivalent(own_query, Some("a=1&b")), rule.is_equivalent(Some("a=1&b"), own_query));
+    }
+    let mut request = HeaderMap::new();
+    if let Ok(cookie) = HeaderValue::from_bytes(cookie) {
+        request.insert(http::header::COOKIE, cookie);
+    }
+    let parts = KeyParts { cookies: ["a".into(), "b".into()].into(), device: true, ..KeyParts::default() };
+    if let Ok(extra) = parts.extra(&request) {
+        assert_eq!(extra.split(' ').count(), 3, "one word for each part");
+        assert!(extra.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' '));
     }
 }
 

@@ -194,3 +194,30 @@ fn codings_never_panic() {
     ];
     run(9, &pieces, coding);
 }
+
+#[test]
+fn keys_hold_their_promises() {
+    let pieces = [
+        "/x?",
+        "a=1",
+        "&",
+        "=",
+        "b",
+        "bc=2",
+        ";",
+        "%61",
+        "+",
+        "%20",
+        "\n",
+        "params",
+        ", except=(\"a\")",
+        "key-order",
+        "=(\"b\")",
+        "a=5; b=",
+        "; ",
+        "%",
+        "A",
+        "\u{0}",
+    ];
+    run(5, &pieces, cache_key);
+}

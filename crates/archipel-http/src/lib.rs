@@ -9,11 +9,14 @@
 //!
 //! Every refusal, bypass and miss is an enum with `as_str()`, a stable snake_case word for logs and metrics.
 
+pub mod browser;
 pub mod cache_control;
 pub mod cache_status;
 pub mod coding;
 pub mod coding_dictionary;
 pub mod date;
+pub mod deception;
+pub mod device;
 pub mod forwarding;
 pub mod freshness;
 pub mod fuzz;
@@ -21,17 +24,24 @@ pub mod groups;
 pub mod hop;
 pub mod invalidation;
 pub mod key;
+pub mod key_parts;
+pub mod language;
 pub mod list;
+pub mod no_vary_search;
 pub mod partial;
+pub mod path_pattern;
 pub mod policy;
 pub mod proxy_status;
+pub mod query;
 pub mod range;
 pub mod reuse;
 mod siphash;
+pub mod stable_hash;
 pub mod storage;
 pub mod stored;
 mod structured;
 pub mod surrogate;
+pub mod surrogate_key;
 pub mod target;
 pub mod targeted;
 pub mod validate;

@@ -9,7 +9,7 @@ use http::status::StatusCode;
 
 use crate::cache_control::RequestDirectives;
 use crate::date::UnixSeconds;
-use crate::policy::Policy;
+use crate::policy::{AlwaysOnline, Policy};
 use crate::stored::StoredMeta;
 
 /// What to do with a stored response.
@@ -244,6 +244,44 @@ pub fn may_serve_stale_on_error(
         return Err(StaleRefused::TooOld);
     }
     Ok(age)
+}
+
+/// Whether the last good response stands in for a failure of the origin because its zone is always online; `Ok` holds its age in
+/// seconds. To be asked where [`may_serve_stale_on_error`] says no.
+pub fn may_serve_always_online(
+    headers: &HeaderMap,
+    meta: &StoredMeta,
+    failure: OriginFailure,
+    policy: &Policy,
+    now: UnixSeconds,
+) -> Result<u32, StaleRefused> {
+    if let OriginFailure::Status(status) = failure
+        && !status.is_server_error()
+    {
+        return Err(StaleRefused::NotAnError);
+    }
+    if policy.always_online == AlwaysOnline::Off {
+        return Err(StaleRefused::NotPermitted);
+    }
+    let permitted = may_stand_in(meta, policy).ok_or(StaleRefused::Forbidden)?;
+    if request_directives(headers, policy).no_cache {
+        return Err(StaleRefused::Request);
+    }
+    let age = meta.current_age(now);
+    if age.saturating_sub(meta.lifetime.seconds) > permitted {
+        return Err(StaleRefused::TooOld);
+    }
+    Ok(age)
+}
+
+/// For how many seconds after its end a stored response keeps its zone online: `None` where it may not, or is an error itself.
+pub(crate) fn may_stand_in(meta: &StoredMeta, policy: &Policy) -> Option<u32> {
+    match policy.always_online {
+        _ if meta.status.is_server_error() => None,
+        AlwaysOnline::Obey(seconds) if !meta.forbids_stale() => Some(seconds),
+        AlwaysOnline::Always(seconds) => Some(seconds),
+        AlwaysOnline::Off | AlwaysOnline::Obey(_) => None,
+    }
 }
 
 /// The statuses that count as errors for `stale-if-error` (RFC 5861 section 4).

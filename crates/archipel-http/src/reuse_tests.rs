@@ -196,3 +196,40 @@ fn usefulness() {
     assert_eq!(until("max-age=10, stale-if-error=50, stale-while-revalidate=5"), 60);
     assert_eq!(until("max-age=10, stale-if-error=50, must-revalidate"), 10);
 }
+
+#[track_caller]
+fn check_online(
+    policy: &Policy,
+    stored: u16,
+    response: &str,
+    elapsed: u32,
+    failure: Option<u16>,
+    expected: Result<u32, StaleRefused>,
+) {
+    let status = |code| StatusCode::from_u16(code).unwrap();
+    let failure = failure.map_or(OriginFailure::Unreachable, |code| OriginFailure::Status(status(code)));
+    let response_headers = headers(&[("cache-control", response)]);
+    let meta = StoredMeta::build(status(stored), &response_headers, policy, NOW, NOW);
+    let found = may_serve_always_online(&HeaderMap::new(), &meta, failure, policy, NOW.plus(elapsed));
+    assert_eq!(found, expected, "{stored} {response} after {elapsed} s on {failure:?}");
+}
+
+#[test]
+fn always_online() {
+    use StaleRefused as R;
+    let with = |always_online| Policy { always_online, ..Policy::edge() };
+    let (obey, always) = (&with(AlwaysOnline::Obey(100)), &with(AlwaysOnline::Always(100)));
+    check_online(&Policy::edge(), 200, "max-age=2", 5, None, Err(R::NotPermitted));
+    for failure in [None, Some(500), Some(501), Some(502), Some(521), Some(599)] {
+        check_online(obey, 200, "max-age=2", 102, failure, Ok(102));
+        check_online(obey, 200, "max-age=2", 103, failure, Err(R::TooOld));
+    }
+    check_online(obey, 200, "max-age=2", 5, Some(404), Err(R::NotAnError));
+    check_online(obey, 404, "max-age=2", 5, Some(500), Ok(5));
+    // An error stands in for no other.
+    check_online(always, 503, "max-age=2", 5, Some(500), Err(R::Forbidden));
+    for forbidden in ["must-revalidate", "proxy-revalidate", "no-cache", "s-maxage=2"] {
+        check_online(obey, 200, &format!("max-age=2, {forbidden}"), 5, None, Err(R::Forbidden));
+        check_online(always, 200, &format!("max-age=2, {forbidden}"), 5, None, Ok(5));
+    }
+}

@@ -8,10 +8,11 @@ use http::status::StatusCode;
 
 use crate::cache_control::{CacheControl, RequestDirectives};
 use crate::date::UnixSeconds;
-use crate::freshness;
+use crate::freshness::{self, LifetimeBasis};
 use crate::hop;
 use crate::invalidation;
 use crate::policy::{Policy, SetCookie};
+use crate::reuse;
 use crate::stored::StoredMeta;
 use crate::target::Scheme;
 use crate::targeted::ResponseControl;
@@ -134,26 +135,26 @@ pub(crate) fn may_store_final(
     if policy.honour_request_directives && RequestDirectives::from_headers(request.headers).no_store {
         return Err(NotStored::RequestNoStore);
     }
-    let control = ResponseControl::from_headers(headers, &policy.targeted);
+    let control = ResponseControl::under(policy, status, headers);
     check_directives(request, status, headers, &control.directives, policy)?;
     let meta = StoredMeta::with_control(status, headers, &control, policy, request.request_time, response_time);
     if meta.vary == VarySpec::Any {
         return Err(NotStored::VaryAny);
     }
-    check_freshness(request.method, status, &control.directives, &meta)?;
+    check_freshness(request.method, status, &control.directives, &meta, policy)?;
     if content_length(headers).is_some_and(|length| length > policy.object_bytes_max) {
         return Err(NotStored::TooLarge);
     }
     Ok(Storable { meta, control })
 }
 
-/// Whether a stored response may take on the fields of a 304 or HEAD reply: the update is held to what storing is held to,
-/// or a cookie or a `private` that comes with it would be served to everybody.
+/// Whether a stored response with this status may take on the fields of a 304 or HEAD reply: the update is held to what storing
+/// is held to, or a cookie or a `private` that comes with it would be served to everybody.
 ///
 /// # Errors
 /// Why not: the stored response must go, and the reply is for its own client alone.
-pub fn may_freshen(update: &HeaderMap, policy: &Policy) -> Result<(), NotStored> {
-    let control = ResponseControl::from_headers(update, &policy.targeted);
+pub fn may_freshen(status: StatusCode, update: &HeaderMap, policy: &Policy) -> Result<(), NotStored> {
+    let control = ResponseControl::under(policy, status, update);
     let directives = &control.directives;
     // A 304 without any directive repeats none of the permissions that the stored response was given.
     if directives.no_store {
@@ -165,7 +166,7 @@ pub fn may_freshen(update: &HeaderMap, policy: &Policy) -> Result<(), NotStored>
     if policy.set_cookie == SetCookie::Refuse && update.contains_key(header::SET_COOKIE) {
         return Err(NotStored::SetCookie);
     }
-    if VarySpec::from_headers(update) == VarySpec::Any {
+    if VarySpec::under(&policy.vary, update) == VarySpec::Any {
         return Err(NotStored::VaryAny);
     }
     Ok(())
@@ -237,9 +238,11 @@ fn check_freshness(
     status: StatusCode,
     control: &CacheControl,
     meta: &StoredMeta,
+    policy: &Policy,
 ) -> Result<(), NotStored> {
     let explicit = meta.lifetime.basis.is_explicit();
-    if *method == Method::POST && !explicit {
+    // The response has to say it: a zone's default lifetime is meant for what GET gives.
+    if *method == Method::POST && (!explicit || meta.lifetime.basis == LifetimeBasis::Rule) {
         return Err(NotStored::NoExplicitFreshness);
     }
     let storable = explicit || control.public || freshness::is_heuristically_cacheable(status);
@@ -249,7 +252,12 @@ fn check_freshness(
     let may_be_served_stale =
         !meta.forbids_stale() && (meta.stale_while_revalidate > 0 || meta.stale_if_error.is_some_and(|s| s > 0));
     let ever_fresh = !meta.no_cache && meta.lifetime.seconds > meta.corrected_initial_age;
-    if ever_fresh || may_be_served_stale || meta.has_validator() { Ok(()) } else { Err(NotStored::Useless) }
+    let keeps_site_online = reuse::may_stand_in(meta, policy).is_some();
+    if ever_fresh || may_be_served_stale || keeps_site_online || meta.has_validator() {
+        Ok(())
+    } else {
+        Err(NotStored::Useless)
+    }
 }
 
 /// Whether this cache knows what the status means for caching, as `must-understand` asks (RFC 9111 section 5.2.2.3).

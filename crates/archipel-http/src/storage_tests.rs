@@ -1,5 +1,5 @@
 use super::*;
-use crate::policy::EdgeTtl;
+use crate::policy::{AlwaysOnline, Disregard, EdgeTtl};
 use http::header::HeaderName;
 
 const NOW: UnixSeconds = UnixSeconds(1_795_364_590);
@@ -213,4 +213,47 @@ fn content_lengths() {
     for value in ["", "-1", "+1", "1, 1", "0x1", "99999999999999999999"] {
         assert_eq!(length(value), None, "{value}");
     }
+}
+
+#[test]
+fn what_an_operator_disregards() {
+    let all = Disregard { no_store: true, private: true, no_cache: true };
+    let over = Policy { edge_ttl: EdgeTtl::Override(60), disregard: all, ..Policy::edge() };
+    let with = |policy: &Policy, status, response: &[(&'static str, &str)], expected| {
+        check(Case { policy: policy.clone(), status, response, ..Case::default() }, expected)
+    };
+    let cc = |value| [("cache-control", value)];
+    for told in ["no-store", "private", "no-cache", "no-store, private, no-cache, max-age=0"] {
+        with(&over, 200, &cc(told), Ok(()));
+    }
+    // Only where a lifetime of the operator's takes their place.
+    with(&over, 404, &cc("no-store, max-age=9"), Err(NotStored::NoStore));
+    with(&Policy { edge_ttl: EdgeTtl::Default(60), ..over.clone() }, 200, &cc("private"), Err(NotStored::Private));
+    let some = Policy { disregard: Disregard { no_store: true, ..Disregard::default() }, ..over.clone() };
+    with(&some, 200, &cc("no-store"), Ok(()));
+    with(&some, 200, &cc("no-store, private"), Err(NotStored::Private));
+    // Never what protects one visitor from another by other means.
+    with(&over, 200, &[("set-cookie", "a=b")], Err(NotStored::SetCookie));
+    check(
+        Case { policy: over.clone(), request: &[("authorization", "x")], response: &cc("private"), ..Case::default() },
+        Err(NotStored::Authorization),
+    );
+    let update = |value| may_freshen(StatusCode::OK, &headers(&[("cache-control", value)]), &over);
+    assert_eq!(update("private"), Ok(()));
+    assert_eq!(may_freshen(StatusCode::NOT_FOUND, &headers(&cc("private")), &over), Err(NotStored::Private));
+}
+
+#[test]
+fn what_keeps_a_site_online_is_stored() {
+    let with = |always_online, status, response: &[(&'static str, &str)], expected| {
+        let policy = Policy { always_online, ..Policy::edge() };
+        check(Case { policy, status, response, ..Case::default() }, expected)
+    };
+    let useless = Err(NotStored::Useless);
+    with(AlwaysOnline::Off, 200, &[], useless);
+    with(AlwaysOnline::Obey(9), 200, &[], Ok(()));
+    with(AlwaysOnline::Obey(9), 200, &[("cache-control", "no-cache")], useless);
+    with(AlwaysOnline::Always(9), 200, &[("cache-control", "no-cache")], Ok(()));
+    with(AlwaysOnline::Always(9), 200, &[("cache-control", "no-store")], Err(NotStored::NoStore));
+    with(AlwaysOnline::Always(9), 500, &[("cache-control", "max-age=0")], useless);
 }

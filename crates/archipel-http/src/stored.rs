@@ -59,7 +59,7 @@ impl StoredMeta {
         request_time: UnixSeconds,
         response_time: UnixSeconds,
     ) -> StoredMeta {
-        let control = ResponseControl::from_headers(headers, &policy.targeted);
+        let control = ResponseControl::under(policy, status, headers);
         StoredMeta::with_control(status, headers, &control, policy, request_time, response_time)
     }
 
@@ -95,7 +95,7 @@ impl StoredMeta {
                 .or(policy.stale_while_revalidate_default_seconds)
                 .unwrap_or(0),
             stale_if_error: directives.stale_if_error.or(policy.stale_if_error_default_seconds),
-            vary: VarySpec::from_headers(headers),
+            vary: VarySpec::under(&policy.vary, headers),
             source: control.source,
         }
     }

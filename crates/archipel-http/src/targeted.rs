@@ -4,11 +4,12 @@
 //! field: one that does not parse is as if absent.
 
 use http::header::{HeaderMap, HeaderName};
+use http::status::StatusCode;
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
 use crate::cache_control::{CacheControl, push_field_names};
 use crate::date::DELTA_SECONDS_MAX;
-use crate::policy::TargetedFields;
+use crate::policy::{EdgeTtl, Policy, TargetedFields};
 use crate::surrogate;
 
 /// `Archipel-CDN-Cache-Control`: meant for Archipel alone.
@@ -82,6 +83,19 @@ impl ResponseControl {
             return found(directives, ControlSource::SurrogateControl);
         }
         found(CacheControl::from_headers(headers), ControlSource::CacheControl)
+    }
+
+    /// [`ResponseControl::from_headers`] for a response with this status, without the directives that the policy disregards
+    /// because its rule overrides what the origin says.
+    pub fn under(policy: &Policy, status: StatusCode, headers: &HeaderMap) -> ResponseControl {
+        let mut control = ResponseControl::from_headers(headers, &policy.targeted);
+        if matches!(policy.edge_ttl_of(status), EdgeTtl::Override(_)) {
+            let directives = &mut control.directives;
+            directives.no_store &= !policy.disregard.no_store;
+            directives.private &= !policy.disregard.private;
+            directives.no_cache &= !policy.disregard.no_cache;
+        }
+        control
     }
 }
 

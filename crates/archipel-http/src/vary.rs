@@ -8,6 +8,7 @@ use std::ops::Deref;
 use http::header::{self, HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
+use crate::language;
 use crate::list;
 use crate::policy::VaryRules;
 use crate::siphash::KeyHasher;
@@ -39,6 +40,17 @@ pub struct VaryValues {
 }
 
 impl VarySpec {
+    /// [`VarySpec::from_headers`] without the fields that do not count.
+    pub fn under(rules: &VaryRules, headers: &HeaderMap) -> VarySpec {
+        match VarySpec::from_headers(headers) {
+            VarySpec::Fields(fields) if !rules.ignore.is_empty() => {
+                let counting: Box<[_]> = fields.into_iter().filter(|name| !rules.ignore.contains(name)).collect();
+                if counting.is_empty() { VarySpec::None } else { VarySpec::Fields(counting) }
+            }
+            spec => spec,
+        }
+    }
+
     /// Reads all `Vary` lines of a response.
     pub fn from_headers(headers: &HeaderMap) -> VarySpec {
         let mut fields: SmallVec<[HeaderName; 4]> = SmallVec::new();
@@ -76,8 +88,8 @@ impl VarySpec {
     }
 
     /// The values to keep beside a stored response: the request's selecting fields, and the response's language.
-    pub fn select(&self, request: &HeaderMap, response: &HeaderMap) -> VaryValues {
-        let values = self.fields().iter().map(|name| normalise(request, name).map(|value| Box::from(&*value)));
+    pub fn select(&self, request: &HeaderMap, response: &HeaderMap, rules: &VaryRules) -> VaryValues {
+        let values = self.fields().iter().map(|name| selecting(request, name, rules).map(|value| Box::from(&*value)));
         VaryValues {
             values: values.collect(),
             content_language: self
@@ -89,7 +101,7 @@ impl VarySpec {
     }
 
     /// Whether a stored response with these values answers the request.
-    pub fn matches(&self, stored: &VaryValues, request: &HeaderMap, rules: VaryRules) -> bool {
+    pub fn matches(&self, stored: &VaryValues, request: &HeaderMap, rules: &VaryRules) -> bool {
         let fields = match self {
             VarySpec::None => return true,
             VarySpec::Any => return false,
@@ -97,18 +109,18 @@ impl VarySpec {
         };
         fields.len() == stored.values.len()
             && fields.iter().zip(&stored.values).all(|(name, value)| {
-                normalise(request, name).as_deref() == value.as_deref()
+                selecting(request, name, rules).as_deref() == value.as_deref()
                     || (rules.select_language && name == header::ACCEPT_LANGUAGE && stored.is_preferred_by(request))
             })
     }
 
     /// The hash of a request's values for these fields: equal for requests that match each other exactly. A selection by
     /// language is not covered: look at the variants with [`VarySpec::matches`] when the hash finds none.
-    pub fn variant_hash(&self, request: &HeaderMap, seed: (u64, u64)) -> u128 {
+    pub fn variant_hash(&self, request: &HeaderMap, rules: &VaryRules, seed: (u64, u64)) -> u128 {
         let mut hasher = KeyHasher::new(seed);
         for name in self.fields() {
             hasher.write_field(name.as_str().as_bytes());
-            match normalise(request, name) {
+            match selecting(request, name, rules) {
                 Some(value) => hasher.write_field(&value),
                 None => hasher.write(&[0xff; 8]),
             }
@@ -229,6 +241,15 @@ impl Deref for NormalValue<'_> {
             NormalValue::Rewritten(value) => value,
         }
     }
+}
+
+/// The value by which a selecting field is compared.
+fn selecting<'a>(request: &'a HeaderMap, name: &HeaderName, rules: &'a VaryRules) -> Option<NormalValue<'a>> {
+    if !rules.languages.is_empty() && *name == header::ACCEPT_LANGUAGE {
+        let preferred = language::preferred(request, &rules.languages)?;
+        return Some(NormalValue::Borrowed(preferred.as_bytes()));
+    }
+    normalise(request, name)
 }
 
 /// The normal form of a selecting field over all its lines; `None` where it is absent.

@@ -1,8 +1,9 @@
 use super::*;
 
 const SEED: (u64, u64) = (3, 4);
-const RULES: VaryRules = VaryRules { select_language: true };
-const EXACT: VaryRules = VaryRules { select_language: false };
+fn by_language() -> VaryRules {
+    VaryRules { select_language: true, ..VaryRules::exact() }
+}
 
 fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -42,13 +43,13 @@ fn parsing() {
 /// Whether a response with this Vary, stored for the first request, answers the second one.
 #[track_caller]
 fn check(vary: &str, first: &[(&'static str, &str)], second: &[(&'static str, &str)], expected: bool) {
-    check_with("", EXACT, vary, first, second, expected);
+    check_with("", &VaryRules::exact(), vary, first, second, expected);
 }
 
 #[track_caller]
 fn check_with(
     language: &str,
-    rules: VaryRules,
+    rules: &VaryRules,
     vary: &str,
     first: &[(&'static str, &str)],
     second: &[(&'static str, &str)],
@@ -57,12 +58,12 @@ fn check_with(
     let response = headers(&[("vary", vary), ("content-language", language)]);
     let spec = VarySpec::from_headers(&response);
     let (first, second) = (headers(first), headers(second));
-    let stored = spec.select(&first, &response);
+    let stored = spec.select(&first, &response, rules);
     assert!(spec.matches(&stored, &first, rules), "a request matches itself");
     assert_eq!(spec.matches(&stored, &second, rules), expected, "{vary}: {first:?} {second:?}");
-    assert_eq!(stored.variant_hash(&spec, SEED), spec.variant_hash(&first, SEED));
-    if rules == EXACT {
-        assert_eq!(spec.variant_hash(&first, SEED) == spec.variant_hash(&second, SEED), expected);
+    assert_eq!(stored.variant_hash(&spec, SEED), spec.variant_hash(&first, rules, SEED));
+    if !rules.select_language {
+        assert_eq!(spec.variant_hash(&first, rules, SEED) == spec.variant_hash(&second, rules, SEED), expected);
     }
     let kept = stored.values().map(|value| value.map(Box::from)).collect();
     let again = VaryValues::from_parts(kept, stored.content_language().map(Box::from));
@@ -125,7 +126,7 @@ fn weighted_lists_are_normalised() {
 fn the_preferred_language_selects() {
     let select = |language: &str, accept: &str, expected| {
         let first = [("accept-language", "en, de")];
-        check_with(language, RULES, "Accept-Language", &first, &[("accept-language", accept)], expected);
+        check_with(language, &by_language(), "Accept-Language", &first, &[("accept-language", accept)], expected);
     };
     select("de", "fr;q=0.5, de;q=1.0", true);
     select("DE", "De", true);
@@ -138,8 +139,15 @@ fn the_preferred_language_selects() {
     select("", "de", false);
     let first = [("accept-language", "en, de"), ("foo", "1")];
     let second = [("accept-language", "de"), ("foo", "2")];
-    check_with("de", RULES, "Accept-Language, Foo", &first, &second, false);
-    check_with("de", EXACT, "Accept-Language", &[("accept-language", "en, de")], &[("accept-language", "de")], false);
+    check_with("de", &by_language(), "Accept-Language, Foo", &first, &second, false);
+    check_with(
+        "de",
+        &VaryRules::exact(),
+        "Accept-Language",
+        &[("accept-language", "en, de")],
+        &[("accept-language", "de")],
+        false,
+    );
 }
 
 #[test]
@@ -173,4 +181,26 @@ fn a_field_is_taken_out() {
     check("Accept-Encoding, Origin", true, spec("origin"));
     check("Origin", false, spec("origin"));
     check("*", false, VarySpec::Any);
+}
+
+#[test]
+fn fields_that_do_not_count() {
+    let rules = VaryRules { ignore: [header::USER_AGENT].into(), ..VaryRules::exact() };
+    let spec = |vary| VarySpec::under(&rules, &headers(&[("vary", vary)]));
+    assert_eq!(spec("User-Agent"), VarySpec::None);
+    assert_eq!(spec("User-Agent, Foo").fields(), [HeaderName::from_static("foo")]);
+    assert_eq!(spec("User-Agent, *"), VarySpec::Any);
+    assert_eq!(spec(""), VarySpec::None);
+}
+
+#[test]
+fn languages_of_the_site() {
+    let rules = VaryRules { languages: ["en".into(), "de".into()].into(), ..VaryRules::exact() };
+    let accept = |value: &'static str| [("accept-language", value)];
+    let check =
+        |first: &[_], second: &[_], expected| check_with("", &rules, "Accept-Language", first, second, expected);
+    check(&accept("de-at, en;q=0.5"), &accept("fr, de"), true);
+    check(&accept("fr"), &accept("en"), true);
+    check(&accept("fr"), &[], true);
+    check(&accept("de"), &accept("en, de;q=0.9"), false);
 }

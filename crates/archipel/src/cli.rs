@@ -27,6 +27,9 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Remove stored objects from the cache of the running node
     Purge(PurgeArgs),
+    /// Look into the cache of the running node
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Make the running node read its configuration and certificates again, all or nothing
     Reload(WhichNode),
     /// Show what the running node is doing
@@ -122,21 +125,59 @@ pub struct ExplainArgs {
     pub request: Vec<String>,
 }
 
+/// `cache ...`
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// Show what is stored for a URL, why and for how long, and what the next request would get
+    Inspect(InspectArgs),
+}
+
+/// Arguments of `cache inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  archipel cache inspect https://shop.example/logo.png
+  archipel cache inspect https://shop.example/ 'Accept-Language: de'
+  archipel cache inspect curl -H 'Cookie: a=b' https://shop.example/")]
+pub struct InspectArgs {
+    /// Configuration folder of the node; its node.toml names the state folder
+    #[arg(long, value_name = "DIR")]
+    pub config: Option<PathBuf>,
+    /// State folder of the running node [env: ARCHIPEL_STATE_DIR]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// A URL with header fields, a request line with header fields, or a curl command; options come before it
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "REQUEST")]
+    pub request: Vec<String>,
+}
+
 /// Arguments of `purge`.
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("what").required(true).multiple(false))]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
+#[command(after_help = "Several may be named at once; all are purged, or none. Examples:
+  archipel purge https://shop.example/a.css https://shop.example/b.css
+  archipel purge --prefix shop.example/docs --prefix shop.example/help
+  archipel purge --zone shop --tag product-42 --tag sale --soft")]
 pub struct PurgeArgs {
     /// URLs to remove, in every variant
     #[arg(group = "what", value_name = "URL")]
     pub urls: Vec<String>,
-    /// Everything of one host
-    #[arg(long, group = "what", value_name = "HOST")]
-    pub host: Option<String>,
-    /// Everything of one zone
-    #[arg(long, group = "what", value_name = "ZONE")]
-    pub zone: Option<String>,
+    /// Everything of a host (repeatable)
+    #[arg(long = "host", group = "what", value_name = "HOST")]
+    pub hosts: Vec<String>,
+    /// Everything of a host and the beginning of a path, in whole segments, such as shop.example/docs (repeatable)
+    #[arg(long = "prefix", group = "what", value_name = "HOST/PATH")]
+    pub prefixes: Vec<String>,
+    /// Everything of a zone (repeatable); with --tag, the zone of the tags
+    #[arg(long = "zone", group = "what", value_name = "ZONE")]
+    pub zones: Vec<String>,
+    /// Everything with a tag (Surrogate-Key, Cache-Tag) in the zone that --zone names (repeatable)
+    #[arg(long = "tag", group = "what", value_name = "TAG", requires = "zones")]
+    pub tags: Vec<String>,
     /// Everything of every zone
-    #[arg(long, group = "what")]
+    #[arg(long, group = "what", conflicts_with_all = ["urls", "hosts", "prefixes", "zones", "tags"])]
     pub everything: bool,
     /// Keep the objects as stale ones: they are asked for again, and can still serve if the origin fails
     #[arg(long)]
@@ -237,10 +278,16 @@ mod tests {
         check("check --config d", Ok(()));
         check("explain", Err("<REQUEST>"));
         check("explain --json curl -H a:b --compressed http://x/", Ok(()));
+        check("cache", Err("inspect"));
+        check("cache inspect", Err("<REQUEST>"));
+        check("cache inspect --json http://x/ a:b", Ok(()));
         check("purge", Err("--everything"));
         check("purge http://a/ http://b/ --soft", Ok(()));
         check("purge --everything --zone a", Err("cannot be used with"));
         check("purge --host a --state-dir s", Ok(()));
+        check("purge http://a/ --host b --prefix c/d --host e --zone f", Ok(()));
+        check("purge --zone a --tag b --tag c", Ok(()));
+        check("purge --tag b", Err("--zone"));
         check("config show d", Ok(()));
         check("config schema", Ok(()));
         check("completions bash", Ok(()));

@@ -10,10 +10,12 @@ use archipel_edge::Node;
 use archipel_transport::tls::certificates::CertificateTable;
 use clap::CommandFactory as _;
 
-use crate::cli::{CheckArgs, Cli, ConfigCommand, ExplainArgs, PurgeArgs, WhichNode};
+use crate::cli::{CacheCommand, CheckArgs, Cli, ConfigCommand, ExplainArgs, PurgeArgs, WhichNode};
 use crate::control::client::Control;
-use crate::control::{ExplainAnswer, PurgeAnswer, PurgeCall, ReloadAnswer, StatusAnswer};
-use crate::curl::{self, PASTED_BYTES_MAX};
+use crate::control::{
+    ExplainAnswer, ExplainCall, InspectAnswer, PurgeAnswer, PurgeCall, ReloadAnswer, StatusAnswer, TagCall,
+};
+use crate::curl::{self, PASTED_BYTES_MAX, Pasted};
 use crate::files;
 use crate::say::{self, Style};
 use crate::up::certificates;
@@ -69,13 +71,7 @@ fn plural(count: usize, word: &str) -> String {
 
 /// `explain`: of the running node, or of a folder without one.
 pub fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
-    let pasted = match args.request.as_slice() {
-        [one] if one == "-" => curl::understand(&[read_pasted()?], args.client)?,
-        words => curl::understand(words, args.client)?,
-    };
-    for note in &pasted.notes {
-        eprintln!("note: {note}");
-    }
+    let pasted = understand(&args.request, args.client)?;
     let answer = match &args.config {
         Some(folder) => explain_offline(folder, &pasted.call)?,
         None => Control::of(&files::state_dir(args.state_dir.as_deref(), None)?).post("/explain", &pasted.call)?,
@@ -88,6 +84,18 @@ pub fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Reads a request as a person writes it, and says what of it means nothing here.
+fn understand(words: &[String], client: Option<std::net::IpAddr>) -> anyhow::Result<Pasted> {
+    let pasted = match words {
+        [one] if one == "-" => curl::understand(&[read_pasted()?], client)?,
+        words => curl::understand(words, client)?,
+    };
+    for note in &pasted.notes {
+        eprintln!("note: {note}");
+    }
+    Ok(pasted)
+}
+
 fn read_pasted() -> anyhow::Result<String> {
     if std::io::stdin().is_terminal() {
         eprintln!("paste a request head or a curl command, then press Ctrl-D:");
@@ -98,7 +106,7 @@ fn read_pasted() -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn explain_offline(folder: &Path, call: &crate::control::ExplainCall) -> anyhow::Result<ExplainAnswer> {
+fn explain_offline(folder: &Path, call: &ExplainCall) -> anyhow::Result<ExplainAnswer> {
     let (mut snapshot, _) = load(folder)?;
     // The log's file is the running node's.
     snapshot.node.log.access = archipel_config::AccessLog::Off;
@@ -107,15 +115,38 @@ fn explain_offline(folder: &Path, call: &crate::control::ExplainCall) -> anyhow:
 }
 
 /// Asks a node; shared with the control socket.
-pub fn explanation(node: &std::sync::Arc<Node>, call: &crate::control::ExplainCall) -> anyhow::Result<ExplainAnswer> {
-    let request = archipel_edge::ExplainRequest {
+pub fn explanation(node: &std::sync::Arc<Node>, call: &ExplainCall) -> anyhow::Result<ExplainAnswer> {
+    let explanation = node.explain(&imagined(call)).map_err(anyhow::Error::msg)?;
+    Ok(ExplainAnswer { text: explanation.to_string(), explanation: serde_json::to_value(&explanation)? })
+}
+
+/// What is stored for a request, for the control socket.
+pub fn inspection(node: &std::sync::Arc<Node>, call: &ExplainCall) -> anyhow::Result<InspectAnswer> {
+    let inspection = node.inspect(&imagined(call)).map_err(anyhow::Error::msg)?;
+    Ok(InspectAnswer { text: inspection.to_string(), inspection: serde_json::to_value(&inspection)? })
+}
+
+fn imagined(call: &ExplainCall) -> archipel_edge::ExplainRequest {
+    archipel_edge::ExplainRequest {
         method: call.method.clone(),
         url: call.url.clone(),
         headers: call.headers.clone(),
         client: call.client,
-    };
-    let explanation = node.explain(&request).map_err(anyhow::Error::msg)?;
-    Ok(ExplainAnswer { text: explanation.to_string(), explanation: serde_json::to_value(&explanation)? })
+    }
+}
+
+/// `cache ...`
+pub fn cache(command: &CacheCommand) -> anyhow::Result<ExitCode> {
+    let CacheCommand::Inspect(args) = command;
+    let pasted = understand(&args.request, None)?;
+    let control = Control::of(&files::state_dir(args.state_dir.as_deref(), args.config.as_deref())?);
+    let answer: InspectAnswer = control.post("/cache/inspect", &pasted.call)?;
+    if args.json {
+        say::out(&format!("{:#}\n", answer.inspection))?;
+    } else {
+        say::out(&format!("{} {}\n\n{}", pasted.call.method, pasted.call.url, answer.text))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Loads a folder for a command; its problems become the error.
@@ -135,10 +166,20 @@ fn control(which: &WhichNode) -> anyhow::Result<Control> {
 
 /// `purge`
 pub fn purge(args: &PurgeArgs) -> anyhow::Result<ExitCode> {
+    let (zones, tags) = match args.zones.as_slice() {
+        zones if args.tags.is_empty() => (zones.to_vec(), Vec::new()),
+        [zone] => {
+            let tag = |tag: &String| TagCall { zone: zone.clone(), tag: tag.clone() };
+            (Vec::new(), args.tags.iter().map(tag).collect())
+        }
+        _ => bail!("tags belong to one zone: give --zone once with --tag"),
+    };
     let call = PurgeCall {
         urls: args.urls.clone(),
-        host: args.host.clone(),
-        zone: args.zone.clone(),
+        hosts: args.hosts.clone(),
+        prefixes: args.prefixes.clone(),
+        zones,
+        tags,
         everything: args.everything,
         soft: args.soft,
     };
@@ -147,6 +188,9 @@ pub fn purge(args: &PurgeArgs) -> anyhow::Result<ExitCode> {
         say::out(&format!("{:#}\n", serde_json::to_value(&answer)?))?;
     } else {
         say::out(&answer.lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
+    }
+    if let Some(problem) = &answer.problem {
+        eprintln!("warning: in force, but a crash of the node would forget it: {problem}");
     }
     Ok(ExitCode::SUCCESS)
 }

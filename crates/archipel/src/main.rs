@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Command::Check(args) => commands::check(&args),
         Command::Explain(args) => commands::explain(&args),
         Command::Purge(args) => commands::purge(&args),
+        Command::Cache(command) => commands::cache(&command),
         Command::Reload(which) => commands::reload(&which),
         Command::Status(which) => commands::status(&which),
         Command::Config(command) => commands::config(&command),

@@ -17,19 +17,27 @@ pub fn judge(root: &Path) -> Result<Vec<Finding>> {
         let shown = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
         let text = std::fs::read_to_string(&path)?;
         findings.extend(markers(&shown, &text));
-        findings.extend(derived(&shown, &text));
+        for (name, body) in derivations(root)? {
+            findings.extend(derived(&shown, &text, name, &body));
+        }
         let folder = path.parent().unwrap_or(root);
         findings.extend(links(&shown, &text, |target| folder.join(target).exists()));
     }
     Ok(findings)
 }
 
-/// What stands between the markers of `settings` is what the settings table says.
-fn derived(shown: &str, text: &str) -> Option<Finding> {
-    let line = text.lines().position(|line| line.trim() == "<!-- begin: settings -->")?;
-    let current = replace(text, "settings", &archipel_config::settings_markdown());
+/// What derives from the code, by the name of its markers: the settings table, the groups of the conformance set.
+fn derivations(root: &Path) -> Result<[(&'static str, String); 2]> {
+    Ok([("settings", archipel_config::settings_markdown()), ("conformance", crate::conformance::markdown(root)?)])
+}
+
+/// What stands between the markers of `name` is what its source says.
+fn derived(shown: &str, text: &str, name: &str, body: &str) -> Option<Finding> {
+    let line = text.lines().position(|line| line.trim() == format!("<!-- begin: {name} -->"))?;
+    let current = replace(text, name, body);
     let advice = "run `cargo xtask docs`";
-    (current != text).then(|| Finding::new(shown, line + 1, "docs-markers", "the settings have changed", advice))
+    let what = format!("what `{name}` derives from has changed");
+    (current != text).then(|| Finding::new(shown, line + 1, "docs-markers", &what, advice))
 }
 
 /// `cargo xtask docs`: writes what derives from the code into the documents that have markers for it.
@@ -37,10 +45,17 @@ fn derived(shown: &str, text: &str) -> Option<Finding> {
 /// # Errors
 /// A document that cannot be read or written.
 pub fn write(root: &Path) -> Result<()> {
+    let derivations = derivations(root)?;
     for path in documents(root) {
         let text = std::fs::read_to_string(&path)?;
-        if text.contains("<!-- begin: settings -->") {
-            std::fs::write(&path, replace(&text, "settings", &archipel_config::settings_markdown()))?;
+        let mut current = text.clone();
+        for (name, body) in &derivations {
+            if text.contains(&format!("<!-- begin: {name} -->")) {
+                current = replace(&current, name, body);
+            }
+        }
+        if current != text {
+            std::fs::write(&path, current)?;
             println!("{}", path.display());
         }
     }

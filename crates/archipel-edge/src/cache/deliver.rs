@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use archipel_cache::{FillReader, Stored};
+use archipel_http::browser;
 use archipel_http::cache_status::{CACHE_STATUS, CacheStatus, Forward};
 use archipel_http::range::{self, ByteRange, RangeOutcome};
 use archipel_http::validate::{self, Precondition, Scope};
@@ -12,7 +13,7 @@ use http::header::{ACCEPT_RANGES, AGE, CONTENT_RANGE, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
 
 use super::{Meta, codings};
-use crate::body::FillBody;
+use crate::body::{FillBody, TrailedBody};
 use crate::error_page::PROXY_NAME;
 use crate::exchange::{CacheResult, Exchange};
 use crate::live::LiveZone;
@@ -93,7 +94,7 @@ pub(crate) fn stored(
     } else if stored.status == StatusCode::OK && headers.contains_key(http::header::RANGE) {
         ranged(ex, zone, stored, &mut reply);
     } else {
-        reply.body = body_of(stored, 0, stored.body().len());
+        reply.body = whole_of(stored);
     }
     finish(ex, zone, reply, meta, age, served)
 }
@@ -153,14 +154,35 @@ pub(super) fn finish(
     age: u32,
     served: &Served,
 ) -> Reply {
+    for_browser(ex, zone, &mut reply, age);
     reply.add(AGE, HeaderValue::from(age));
     let ttl = i64::from(meta.facts.lifetime.seconds) - i64::from(age);
     mark(ex, zone, &mut reply, served, Some(ttl));
     reply
 }
 
+/// Tells the visitor's browser how long to keep a reply, where the zone's rules say so.
+pub(super) fn for_browser(ex: &Exchange, zone: &LiveZone, reply: &mut Reply, age: u32) {
+    let ttl = ex.policy(zone).browser_ttl;
+    if browser::applies(reply.status, reply.headers(), ttl) {
+        browser::rewrite(reply.status, reply.headers_mut(), ttl, age);
+    }
+}
+
+/// A whole stored body, with its trailers where it has some: in chunks then, as only these have a place for them.
+pub(super) fn whole_of(stored: &Stored<Meta>) -> ReplyBody {
+    let body = stored.body();
+    match body.trailers() {
+        None => body_of(stored, 0, body.len()),
+        Some(trailers) => {
+            let trailed = TrailedBody::new(body.cursor(0..body.len()), trailers.clone());
+            ReplyBody::Stream { body: Box::pin(trailed), len: None }
+        }
+    }
+}
+
 /// A part of a stored body.
-pub(super) fn body_of(stored: &Stored<Meta>, first: u64, len: u64) -> ReplyBody {
+fn body_of(stored: &Stored<Meta>, first: u64, len: u64) -> ReplyBody {
     let body = stored.body();
     if len == 0 {
         return ReplyBody::Empty;

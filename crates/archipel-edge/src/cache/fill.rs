@@ -14,6 +14,7 @@ use super::{Kind, Meta, Plan, key_of};
 use crate::exchange::{Asked, Exchange};
 use crate::live::LiveZone;
 use crate::pipeline;
+use crate::reasons;
 
 /// Revalidations in the background at once, in the whole process.
 const REFRESHES_MAX: usize = 512;
@@ -45,7 +46,7 @@ pub(super) fn refresh(ex: &Exchange, zone: &LiveZone, stored: &Arc<Stored<Meta>>
         return;
     }
     let Some(place) = Place::take() else {
-        ex.worker.metrics.labelled.count("background_skipped", "refreshes_max");
+        ex.count(reasons::BACKGROUND_SKIPPED, "refreshes_max");
         return;
     };
     let lead = {
@@ -53,7 +54,10 @@ pub(super) fn refresh(ex: &Exchange, zone: &LiveZone, stored: &Arc<Stored<Meta>>
         let node = &ex.worker.node;
         node.flights.try_lead(&KeyRef::new(&key, node.key_seed))
     };
-    let Some(lead) = lead else { return };
+    let Some(lead) = lead else {
+        ex.count(reasons::BACKGROUND_SKIPPED, "under_way");
+        return;
+    };
     ex.worker.metrics.revalidations_in_background.add(1);
     let asked = Asked {
         method: Method::GET,
@@ -71,6 +75,7 @@ pub(super) fn refresh(ex: &Exchange, zone: &LiveZone, stored: &Arc<Stored<Meta>>
     background.verdicts = None;
     background.live = ex.live.clone();
     background.zone = ex.zone.clone();
+    background.ruling = ex.ruling.clone();
     let plan = Plan {
         kind: Kind::Whole(Some(stored.clone())),
         why: Forward::Stale,

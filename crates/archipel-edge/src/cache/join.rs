@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use archipel_cache::{Follower, Join, KeyRef, Outcome, Stored, Turn};
+use archipel_cache::{Follower, Head, Join, KeyRef, Outcome, Stored, Turn};
 use archipel_http::cache_status::Forward;
 use archipel_http::reuse::{self, Reuse, Revalidate};
 use archipel_transport::message::Reply;
@@ -12,6 +12,7 @@ use http::Method;
 use super::{Found, Kind, Meta, Plan, Served, deliver, find, key_of};
 use crate::exchange::{CacheResult, Exchange};
 use crate::live::LiveZone;
+use crate::reasons;
 
 /// Breaks with a reply where another request brought one; otherwise the plan goes on, perhaps as the leader of others.
 pub(crate) async fn join(ex: &mut Exchange, mut plan: Plan) -> ControlFlow<Reply, Plan> {
@@ -28,6 +29,7 @@ pub(crate) async fn join(ex: &mut Exchange, mut plan: Plan) -> ControlFlow<Reply
     };
     match joined {
         Join::Leader(guard) => {
+            ex.count(reasons::COLLAPSES, "led");
             plan.stamp = guard.stamp();
             plan.lead = Some(guard);
             // Another flight may have landed between the look-up and now.
@@ -41,7 +43,14 @@ pub(crate) async fn join(ex: &mut Exchange, mut plan: Plan) -> ControlFlow<Reply
             ControlFlow::Continue(plan)
         }
         Join::Follower(follower) => follow(ex, &zone, plan, follower).await,
-        Join::Pass | Join::Full => ControlFlow::Continue(plan),
+        Join::Pass => {
+            ex.count(reasons::COLLAPSES, "hit_for_miss");
+            ControlFlow::Continue(plan)
+        }
+        Join::Full => {
+            ex.count(reasons::COLLAPSES, "followers_max");
+            ControlFlow::Continue(plan)
+        }
     }
 }
 
@@ -52,26 +61,34 @@ async fn follow(
     follower: Follower<Meta>,
 ) -> ControlFlow<Reply, Plan> {
     let Ok(turn) = tokio::time::timeout(zone.zone.cache.collapse_wait, follower).await else {
+        ex.count(reasons::COLLAPSES, "wait_exceeded");
         ex.reason = Some("collapse_wait");
         return ControlFlow::Continue(plan);
     };
     match turn {
         Turn::Promoted(guard) => {
+            ex.count(reasons::COLLAPSES, "promoted");
             plan.stamp = guard.stamp();
             plan.lead = Some(guard);
         }
-        Turn::Outcome(Outcome::Uncacheable) => plan.collapsed = true,
-        Turn::Outcome(Outcome::Stored(stored)) if fits(ex, zone, &stored.meta) => {
+        Turn::Outcome(Outcome::Uncacheable) => {
+            ex.count(reasons::COLLAPSES, "uncacheable");
+            plan.collapsed = true;
+        }
+        Turn::Outcome(Outcome::Stored(stored)) if fits(ex, zone, &stored) => {
+            ex.count(reasons::COLLAPSES, "answered");
             return ControlFlow::Break(serve_stored(ex, zone, &stored, &plan));
         }
-        Turn::Outcome(Outcome::Fill(fill)) if fits(ex, zone, &fill.head().meta) => {
+        Turn::Outcome(Outcome::Fill(fill)) if fits(ex, zone, fill.head()) => {
             if let Some(reader) = fill.reader() {
+                ex.count(reasons::COLLAPSES, "answered");
                 let served = Served::collapsed(plan.why);
                 return ControlFlow::Break(deliver::filling(ex, zone, reader, fill.length(), &served));
             }
+            ex.count(reasons::COLLAPSES, "unfit");
         }
         // Another variant, or one whose start is gone: alone.
-        Turn::Outcome(_) => {}
+        Turn::Outcome(_) => ex.count(reasons::COLLAPSES, "unfit"),
     }
     // It may stand in the store by now.
     if let Found::Serve { stored, age, stale, refresh: false } = find(ex, zone) {
@@ -84,8 +101,9 @@ async fn follow(
     ControlFlow::Continue(plan)
 }
 
-fn fits(ex: &Exchange, zone: &LiveZone, meta: &Meta) -> bool {
-    let decided = || reuse::decide(&ex.asked.headers, &meta.facts, &zone.policy, ex.now());
+fn fits(ex: &Exchange, zone: &LiveZone, head: &Head<Meta>) -> bool {
+    let meta = &head.meta;
+    let decided = || reuse::decide(&ex.asked.headers, &meta.facts, ex.policy(zone), ex.now());
     // What arrived before this request began must be usable by its own rules; what arrived since is the answer to it,
     // unless it is one that each request has to ask for itself.
     let usable = || match decided() {
@@ -93,8 +111,11 @@ fn fits(ex: &Exchange, zone: &LiveZone, meta: &Meta) -> bool {
         Reuse::OnlyIfCached => false,
         _ => true,
     };
-    let fits = meta.facts.vary.matches(&meta.vary, &ex.asked.headers, zone.policy.vary);
-    fits && meta.forms.fit(&zone.zone.compression) && usable()
+    // A purge of one of its tags may have come while its fetch, and this wait, were under way.
+    meta.facts.vary.matches(&meta.vary, &ex.asked.headers, &ex.policy(zone).vary)
+        && meta.forms.fit(&zone.zone.compression)
+        && usable()
+        && ex.worker.node.store.purged(head).is_none()
 }
 
 fn serve_stored(ex: &mut Exchange, zone: &LiveZone, stored: &Arc<Stored<Meta>>, plan: &Plan) -> Reply {

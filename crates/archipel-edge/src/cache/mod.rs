@@ -4,6 +4,8 @@
 //! - [`join`]: waiting for another request's fetch instead of fetching;
 //! - [`reply`]: what an origin's reply means for the store and for the client;
 //! - [`fill`]: bodies on their way into the store, and revalidation in the background;
+//! - [`rules`]: what the zone's rules change for a request: policy, key, bypass;
+//! - [`equivalents`]: stored responses that answer other queries too;
 //! - [`deliver`]: replies made from stored responses: ranges, preconditions, `Age`, `Cache-Status`;
 //! - [`codings`]: forms of responses: gzip, br, zstd, or decoded.
 //!
@@ -11,9 +13,11 @@
 
 pub(crate) mod codings;
 mod deliver;
+pub(crate) mod equivalents;
 mod fill;
 mod join;
 mod reply;
+pub(crate) mod rules;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -31,6 +35,7 @@ use http::{Method, StatusCode};
 use crate::error_page::{self, Failure};
 use crate::exchange::{CacheResult, Exchange};
 use crate::live::LiveZone;
+use crate::reasons;
 
 pub(crate) use deliver::Served;
 pub(crate) use join::join;
@@ -104,8 +109,13 @@ impl Plan {
 
 /// The key of an exchange's target in its zone.
 pub(crate) fn key_of<'a>(ex: &'a Exchange, zone: &LiveZone) -> CacheKey<'a> {
-    let path_and_query = if zone.zone.cache.ignore_query { ex.asked.path() } else { &ex.asked.path_and_query };
-    CacheKey { zone: zone.zone.id, scheme: ex.asked.scheme, host: &ex.asked.authority, path_and_query, extra: "" }
+    let as_asked = if zone.zone.cache.ignore_query { ex.asked.path() } else { &ex.asked.path_and_query };
+    let (path_and_query, extra) = match &ex.ruling {
+        None => (as_asked, ""),
+        // Where the rules leave the target as received they have looked at `ignore_query` too.
+        Some(ruling) => (ruling.target.as_deref().unwrap_or(&ex.asked.path_and_query), &*ruling.extra),
+    };
+    CacheKey { zone: zone.zone.id, scheme: ex.asked.scheme, host: &ex.asked.authority, path_and_query, extra }
 }
 
 /// What the store has for a request.
@@ -123,29 +133,60 @@ pub(crate) enum Found {
 /// Looks into the store. Changes nothing but its statistics.
 pub(crate) fn find(ex: &Exchange, zone: &LiveZone) -> Found {
     let node = &ex.worker.node;
-    let key = key_of(ex, zone);
-    let key = KeyRef::new(&key, node.key_seed);
+    let own = key_of(ex, zone);
+    let key = KeyRef::new(&own, node.key_seed);
     let headers = &ex.asked.headers;
+    let policy = ex.policy(zone);
     let fits = |stored: &Stored<Meta>| {
-        stored.meta.facts.vary.matches(&stored.meta.vary, headers, zone.policy.vary)
+        stored.meta.facts.vary.matches(&stored.meta.vary, headers, &policy.vary)
             && stored.meta.forms.fit(&zone.zone.compression)
     };
     let Some(found) = node.store.lookup(&key, fits) else {
-        if reuse::is_only_if_cached(headers, &zone.policy) {
+        if let Some(found) = equivalent(ex, zone, &own, fits) {
+            return found;
+        }
+        if reuse::is_only_if_cached(headers, policy) {
             return Found::OnlyIfCached;
         }
         return Found::Missing { other_variants: !node.store.variants(&key).is_empty() };
     };
     let stored = found.stored;
     if found.soft_purged {
+        if reuse::is_only_if_cached(headers, policy) {
+            return Found::OnlyIfCached;
+        }
         return Found::Ask { stored, why: Revalidate::Stale };
     }
-    match reuse::decide(headers, &stored.meta.facts, &zone.policy, ex.now()) {
+    match reuse::decide(headers, &stored.meta.facts, policy, ex.now()) {
         Reuse::Fresh { age } => Found::Serve { stored, age, stale: false, refresh: false },
         Reuse::Stale { age } => Found::Serve { stored, age, stale: true, refresh: false },
         Reuse::StaleWhileRevalidate { age } => Found::Serve { stored, age, stale: true, refresh: true },
         Reuse::Revalidate(why) => Found::Ask { stored, why },
         Reuse::OnlyIfCached => Found::OnlyIfCached,
+    }
+}
+
+/// A stored response with another query that says it answers this request too, where it can be served as it stands. One that has
+/// to be validated first is no better than a fetch of what was asked for.
+fn equivalent(
+    ex: &Exchange,
+    zone: &LiveZone,
+    key: &CacheKey<'_>,
+    fits: impl FnMut(&Stored<Meta>) -> bool,
+) -> Option<Found> {
+    if !zone.zone.cache.no_vary_search {
+        return None;
+    }
+    let found = equivalents::look_up(&ex.worker.node, key, fits)?;
+    let stored = found.stored;
+    if found.soft_purged {
+        return None;
+    }
+    match reuse::decide(&ex.asked.headers, &stored.meta.facts, ex.policy(zone), ex.now()) {
+        Reuse::Fresh { age } => Some(Found::Serve { stored, age, stale: false, refresh: false }),
+        Reuse::Stale { age } => Some(Found::Serve { stored, age, stale: true, refresh: false }),
+        Reuse::StaleWhileRevalidate { age } => Some(Found::Serve { stored, age, stale: true, refresh: true }),
+        Reuse::Revalidate(_) | Reuse::OnlyIfCached => None,
     }
 }
 
@@ -161,6 +202,9 @@ fn bypass(ex: &Exchange, zone: &LiveZone) -> Option<(&'static str, Forward)> {
         let why = if bypass == Bypass::Method { Forward::Method } else { Forward::Bypass };
         return Some((bypass.as_str(), why));
     }
+    if let Some(reason) = ex.ruling.as_ref().and_then(|ruling| ruling.bypass) {
+        return Some((reason, Forward::Bypass));
+    }
     // A GET with content: what the content means is not in the key (the "fat GET" of cache poisoning).
     (!ex.asked.body.is_empty()).then_some(("request_content", Forward::Bypass))
 }
@@ -170,14 +214,19 @@ pub(crate) fn look_up(ex: &mut Exchange) -> ControlFlow<Reply, Plan> {
     let Some(zone) = ex.zone.clone() else {
         return ControlFlow::Break(error_page::reply(ex, &Failure::internal("no_zone")));
     };
+    rules::evaluate(ex, &zone);
     if let Some((reason, why)) = bypass(ex, &zone) {
         ex.cache = CacheResult::Bypass;
         ex.reason = Some(reason);
+        ex.count(reasons::BYPASSES, reason);
         ex.note("cache", "bypass", || reason.to_owned());
         return ControlFlow::Continue(Plan::bypass(ex, why));
     }
     let (kind, why) = match find(ex, &zone) {
         Found::Serve { stored, age, stale, refresh } => {
+            if stale {
+                ex.count(reasons::STALE_SERVED, if refresh { "while_revalidate" } else { "max_stale" });
+            }
             if refresh {
                 fill::refresh(ex, &zone, &stored);
             }
@@ -193,13 +242,16 @@ pub(crate) fn look_up(ex: &mut Exchange) -> ControlFlow<Reply, Plan> {
                 _ => Forward::Request,
             };
             ex.reason = Some(why.as_str());
+            ex.count(reasons::FORWARDS, why.as_str());
             (kind_of(ex, Some(stored)), forward)
         }
         Found::Missing { other_variants } => {
             let why = if other_variants { Forward::VaryMiss } else { Forward::UriMiss };
             let key = ex.verdicts.is_some().then(|| key_of(ex, &zone).text());
             ex.note("cache", "miss", || format!("{}, key {}", why.as_str(), key.unwrap_or_default()));
-            ex.reason = Some(if other_variants { "vary_miss" } else { "uri_miss" });
+            let reason = if other_variants { "vary_miss" } else { "uri_miss" };
+            ex.reason = Some(reason);
+            ex.count(reasons::FORWARDS, reason);
             (kind_of(ex, None), why)
         }
     };
@@ -215,6 +267,7 @@ fn kind_of(ex: &Exchange, stored: Option<Arc<Stored<Meta>>>) -> Kind {
 
 fn only_if_cached(ex: &mut Exchange) -> Reply {
     ex.cache = CacheResult::Uncacheable;
+    ex.count(reasons::FORWARDS, "only_if_cached");
     ex.note("cache", "only-if-cached", || "nothing stored can be used".to_owned());
     let message = "Nothing stored answers this request, and it asked for nothing else.";
     error_page::reply(ex, &Failure::refusal(StatusCode::GATEWAY_TIMEOUT, "only_if_cached", message))

@@ -2,27 +2,31 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use archipel_cache::{Body, Head, KeyRef, LeaderGuard, PurgeKind, Stored};
-use archipel_http::reuse::{self, OriginFailure};
+use archipel_cache::{Body, Head, KeyRef, LeaderGuard, Stored};
+use archipel_http::deception;
+use archipel_http::no_vary_search::NoVarySearch;
+use archipel_http::reuse::{self, OriginFailure, StaleRefused};
 use archipel_http::storage::{self, NotStored, Storable, StoreRequest};
 use archipel_http::stored::StoredMeta;
 use archipel_http::targeted::ResponseControl;
 use archipel_http::validate::{self, HeadEffect};
-use archipel_http::{hop, invalidation};
+use archipel_http::{UnixSeconds, hop};
 use archipel_transport::message::{FrozenFields, Reply, ReplyBody, ReplyFields};
 use archipel_transport::origin::{OriginError, OriginReply};
 use bytes::Bytes;
-use http::header::{AGE, ETAG, LAST_MODIFIED, UPGRADE};
-use http::{HeaderMap, Method, StatusCode};
+use http::header::{AGE, DATE, ETAG, LAST_MODIFIED, UPGRADE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::deliver::{self, Served};
 use super::{Kind, Meta, Plan, codings, fill, key_of};
+use crate::clock::SystemTime;
 use crate::error_page::{self, Failure};
 use crate::exchange::{CacheResult, Exchange, unix};
 use crate::live::LiveZone;
 use crate::origin;
+use crate::purge;
+use crate::reasons;
 use crate::route::Route;
 
 /// How long a key is remembered as uncacheable, in seconds: requests for it are not held up for each other.
@@ -36,16 +40,21 @@ pub(crate) async fn on_reply(
     fetched: Result<OriginReply, OriginError>,
 ) -> ControlFlow<Reply, Reply> {
     let zone = route.zone.clone();
+    let validated = plan.validates().is_some();
+    if let Some(answer) = answer_to_condition(&fetched).filter(|_| validated) {
+        ex.count(reasons::REVALIDATIONS, answer);
+    }
     let mut reply = match fetched {
         Ok(reply) => reply,
         Err(error) => return ControlFlow::Break(failed(ex, &zone, plan, &error)),
     };
-    invalidate(ex, &zone, &reply);
-    if reply.status == StatusCode::NOT_MODIFIED && plan.validates().is_some() {
+    purge::invalidate(ex, &zone, reply.status, &reply.headers);
+    if reply.status == StatusCode::NOT_MODIFIED && validated {
         match revalidated(ex, &zone, &mut plan, &reply) {
             Some(answer) => return ControlFlow::Continue(answer),
             // The 304 speaks of something else than what is stored (RFC 9111 section 4.3.4): ask again, without condition.
             None => {
+                ex.count(reasons::REVALIDATIONS, "other_response");
                 plan.kind = Kind::Whole(None);
                 let again = origin::request(ex, route, &plan);
                 match origin::fetch(ex, route, again).await {
@@ -76,10 +85,12 @@ pub(crate) async fn on_reply(
         path_and_query: &ex.asked.path_and_query,
         request_time,
     };
-    let too_large = reply.body.len().is_some_and(|n| n > zone.policy.object_bytes_max);
-    let decided = match storage::may_store(&asked, reply.status, &reply.headers, &zone.policy, now) {
+    let too_large = reply.body.len().is_some_and(|n| n > ex.policy(&zone).object_bytes_max);
+    let decided = match storage::may_store(&asked, reply.status, &reply.headers, ex.policy(&zone), now) {
         Ok(_) if too_large => Err(NotStored::TooLarge.as_str()),
-        Ok(_) if deceives(ex.asked.path(), &reply.headers) => Err("content_type_mismatch"),
+        Ok(_) if ex.policy(&zone).deception_guard && deception::deceives(ex.asked.path(), &reply.headers) => {
+            Err("content_type_mismatch")
+        }
         Ok(storable) => Ok(storable),
         Err(reason) => Err(reason.as_str()),
     };
@@ -89,35 +100,26 @@ pub(crate) async fn on_reply(
     })
 }
 
+/// How an origin answered the question whether a stored response still holds; a 304 is counted for what it comes to.
+fn answer_to_condition(fetched: &Result<OriginReply, OriginError>) -> Option<&'static str> {
+    match fetched {
+        Err(_) => Some("unreachable"),
+        Ok(reply) if reply.status == StatusCode::NOT_MODIFIED => None,
+        Ok(reply) if reuse::is_stale_if_error_status(reply.status) => Some("error"),
+        Ok(_) => Some("replaced"),
+    }
+}
+
 /// A reply to POST that says how long it is fresh and that it is what a GET would give (RFC 9110 section 9.3.3).
 fn may_be_stored_post(ex: &Exchange, zone: &LiveZone, reply: &OriginReply) -> bool {
     zone.zone.cache.enabled
-        && zone.policy.store_post
+        && ex.policy(zone).store_post
         && ex.asked.method == Method::POST
         && ex.asked.upgrade.is_none()
         && reply.status.is_success()
         && reply.headers.contains_key(http::header::CONTENT_LOCATION)
         // A body that still streams may have the request's own body behind it, which belongs to the connection.
         && matches!(reply.body, ReplyBody::Full(_) | ReplyBody::Empty)
-}
-
-/// Extensions of files that are never pages.
-const STATIC: [&str; 22] = [
-    "css", "js", "mjs", "map", "png", "jpg", "jpeg", "gif", "webp", "avif", "svg", "ico", "woff", "woff2", "ttf",
-    "otf", "mp3", "mp4", "webm", "pdf", "zip", "gz",
-];
-
-/// Cache deception: a page about a person, asked for under a name that looks like a static file
-/// (`/account/x.css` where the origin ignores the end of the path). A page under such a name is not stored.
-fn deceives(path: &str, headers: &HeaderMap) -> bool {
-    let extension = path.rsplit('/').next().and_then(|name| name.rsplit_once('.')).map(|(_, extension)| extension);
-    let looks_static = extension.is_some_and(|found| STATIC.iter().any(|known| known.eq_ignore_ascii_case(found)));
-    let is_page = || {
-        let content_type = headers.get(http::header::CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
-        let essence = content_type.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
-        essence.eq_ignore_ascii_case(b"text/html") || essence.eq_ignore_ascii_case(b"application/xhtml+xml")
-    };
-    looks_static && is_page()
 }
 
 /// No reply: something stale where that is allowed, else the error.
@@ -153,8 +155,23 @@ fn failed(ex: &mut Exchange, zone: &LiveZone, mut plan: Plan, error: &OriginErro
 fn stale_for_error(ex: &mut Exchange, zone: &LiveZone, plan: &mut Plan, failure: OriginFailure) -> Option<Reply> {
     let stored = plan.stale()?.clone();
     let now = unix(SystemTime::now());
-    let age =
-        reuse::may_serve_stale_on_error(&ex.asked.headers, &stored.meta.facts, failure, &zone.policy, now).ok()?;
+    let (headers, facts, policy) = (&ex.asked.headers, &stored.meta.facts, ex.policy(zone));
+    let refused = match reuse::may_serve_stale_on_error(headers, facts, failure, policy, now) {
+        Ok(age) => Ok((age, false)),
+        Err(refused) => match reuse::may_serve_always_online(headers, facts, failure, policy, now) {
+            Ok(age) => Ok((age, true)),
+            Err(_) => Err(refused),
+        },
+    };
+    let (age, always_online) = match refused {
+        Ok(served) => served,
+        // A reply that is no error needs nobody to stand in for it.
+        Err(StaleRefused::NotAnError) => return None,
+        Err(refused) => {
+            ex.count(reasons::STALE_REFUSED, refused.as_str());
+            return None;
+        }
+    };
     if let Some(guard) = plan.lead.take() {
         guard.publish_stored(&stored);
     }
@@ -162,6 +179,8 @@ fn stale_for_error(ex: &mut Exchange, zone: &LiveZone, plan: &mut Plan, failure:
         OriginFailure::Status(status) => (Some(status.as_u16()), "origin_error"),
         OriginFailure::Unreachable => (None, "origin_unreachable"),
     };
+    let detail = if always_online { "always_online" } else { detail };
+    ex.count(reasons::STALE_SERVED, detail);
     let served = Served {
         result: CacheResult::Stale,
         forward: Some(plan.why),
@@ -173,24 +192,6 @@ fn stale_for_error(ex: &mut Exchange, zone: &LiveZone, plan: &mut Plan, failure:
     Some(deliver::stored(ex, zone, &stored, age, &served))
 }
 
-/// An unsafe method that succeeded makes what is stored invalid (RFC 9111 section 4.4).
-fn invalidate(ex: &Exchange, zone: &LiveZone, reply: &OriginReply) {
-    if !invalidation::invalidates(&ex.asked.method, reply.status) {
-        return;
-    }
-    let node = &ex.worker.node;
-    let key = key_of(ex, zone);
-    node.store.purge_key(&KeyRef::new(&key, node.key_seed), PurgeKind::Hard);
-    let others =
-        invalidation::also_invalidated(ex.asked.scheme, &ex.asked.authority, &ex.asked.path_and_query, &reply.headers);
-    for target in others {
-        let mut key = key_of(ex, zone);
-        key.path_and_query =
-            if zone.zone.cache.ignore_query { target.split('?').next().unwrap_or("/") } else { &target };
-        node.store.purge_key(&KeyRef::new(&key, node.key_seed), PurgeKind::Hard);
-    }
-}
-
 /// 304 to our own condition: the stored response lives on with new fields. `None` where the 304 speaks of another.
 fn revalidated(ex: &mut Exchange, zone: &LiveZone, plan: &mut Plan, reply: &OriginReply) -> Option<Reply> {
     let stored = plan.stale()?.clone();
@@ -198,9 +199,11 @@ fn revalidated(ex: &mut Exchange, zone: &LiveZone, plan: &mut Plan, reply: &Orig
         return None;
     }
     let fresh = freshened(ex, zone, &stored, &reply.headers);
-    if let Err(reason) = storage::may_freshen(&reply.headers, &zone.policy) {
+    if let Err(reason) = storage::may_freshen(stored.status, &reply.headers, ex.policy(zone)) {
+        ex.count(reasons::REVALIDATIONS, "confirmed_for_one");
         return Some(confirmed_for_one(ex, zone, plan, &stored, fresh, reason));
     }
+    ex.count(reasons::REVALIDATIONS, "confirmed");
     let node = &ex.worker.node;
     let kept = node.store.replace(&stored, fresh(plan.stamp)).unwrap_or(stored);
     if let Some(guard) = plan.lead.take() {
@@ -243,6 +246,7 @@ fn confirmed_for_one(
         detail: Some(reason.as_str()),
     };
     ex.reason = Some(reason.as_str());
+    ex.count(reasons::NOT_STORED, reason.as_str());
     let age = own.meta.facts.current_age(unix(SystemTime::now()));
     deliver::stored(ex, zone, &own, age, &served)
 }
@@ -254,17 +258,27 @@ fn freshened(
     stored: &Stored<Meta>,
     update: &HeaderMap,
 ) -> impl FnOnce(archipel_cache::PurgeStamp) -> Head<Meta> + use<> {
-    let control = ResponseControl::from_headers(update, &zone.policy.targeted);
+    let control = ResponseControl::under(ex.policy(zone), stored.status, update);
     let mut headers = stored.meta.fields.map.clone();
     validate::freshen(&mut headers, update, &control.directives);
     if let Some(age) = update.get(AGE) {
         headers.insert(AGE, age.clone());
     }
-    let mut facts = StoredMeta::build(stored.status, &headers, &zone.policy, ex.now(), unix(SystemTime::now()));
+    let now = unix(SystemTime::now());
+    if !update.contains_key(DATE) {
+        // Not that of the reply before: what was confirmed just now would count as old.
+        headers.insert(DATE, received(now));
+    }
+    let mut facts = StoredMeta::build(stored.status, &headers, ex.policy(zone), ex.now(), now);
     headers.remove(AGE);
     let length = Some(stored.body().len());
     let forms = codings::describe(ex, zone, stored.status, &mut headers, &mut facts, length, Some(&stored.meta));
-    head(ex, zone, stored.status, &headers, facts, forms)
+    head(ex, zone, stored.status, &headers, (facts, forms), Some(&stored.groups))
+}
+
+/// The `Date` of a reply that came without (RFC 9110 section 6.6.1): when it came.
+fn received(now: UnixSeconds) -> HeaderValue {
+    HeaderValue::from_bytes(&now.format()).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 fn head(
@@ -272,20 +286,20 @@ fn head(
     zone: &LiveZone,
     status: StatusCode,
     headers: &HeaderMap,
-    mut facts: StoredMeta,
-    forms: codings::Forms,
+    (mut facts, forms): (StoredMeta, codings::Forms),
+    renewed: Option<&archipel_cache::Groups>,
 ) -> impl FnOnce(archipel_cache::PurgeStamp) -> Head<Meta> + use<> {
     let node = &ex.worker.node;
     let key = key_of(ex, zone);
     let at = KeyRef::new(&key, node.key_seed);
-    let (hash, zone_id, host) = (at.hash, at.zone, at.host);
+    let (hash, zone_id, groups) = (at.hash, at.zone, purge::groups_of(ex, &key, headers, renewed));
     let text = key.text();
-    let vary = facts.vary.select(&ex.asked.headers, headers);
+    let vary = facts.vary.select(&ex.asked.headers, headers, &ex.policy(zone).vary);
     let variant: Box<[u8]> = match facts.vary.fields() {
         [] => Box::default(),
-        _ => Box::from(facts.vary.variant_hash(&ex.asked.headers, node.key_seed).to_le_bytes()),
+        _ => Box::from(facts.vary.variant_hash(&ex.asked.headers, &ex.policy(zone).vary, node.key_seed).to_le_bytes()),
     };
-    let fields = Arc::new(FrozenFields::new(headers));
+    let fields = Arc::new(FrozenFields::new(&purge::for_visitors(zone, headers)));
     // The facts hold validators: those of the frozen fields, so that the network buffer is let go.
     facts.etag = fields.map.get(ETAG).cloned();
     facts.last_modified = fields.map.get(LAST_MODIFIED).cloned();
@@ -295,7 +309,7 @@ fn head(
         hash,
         key: text,
         zone: zone_id,
-        host,
+        groups,
         stamp,
         status,
         headers: HeaderMap::new(),
@@ -309,14 +323,21 @@ fn head(
 
 /// A response that may be stored: into the store, and to whoever waits for it.
 fn store(ex: &mut Exchange, zone: &Arc<LiveZone>, mut plan: Plan, reply: OriginReply, mut storable: Storable) -> Reply {
-    let mut headers = storage::fields_to_store(&reply.headers, &storable.control.directives, &zone.policy);
+    let mut headers = storage::fields_to_store(&reply.headers, &storable.control.directives, ex.policy(zone));
+    headers.entry(DATE).or_insert_with(|| received(storable.meta.response_time));
     if zone.zone.headers.via {
         headers.append(http::header::VIA, origin::via(reply.version));
     }
     let length = reply.body.len();
     let forms = codings::describe(ex, zone, reply.status, &mut headers, &mut storable.meta, length, None);
-    let head = head(ex, zone, reply.status, &headers, storable.meta, forms)(plan.stamp);
+    let head = head(ex, zone, reply.status, &headers, (storable.meta, forms), None)(plan.stamp);
     let node = ex.worker.node.clone();
+    if zone.zone.cache.no_vary_search
+        && let Some(rule) = NoVarySearch::from_headers(&headers)
+        && let Some(bound) = node.equivalents.insert(&key_of(ex, zone), node.key_seed, rule)
+    {
+        ex.worker.metrics.labelled.count("cache_equivalents_dropped", bound);
+    }
     let served = Served {
         result: CacheResult::Miss,
         forward: Some(plan.why),
@@ -341,7 +362,7 @@ fn store(ex: &mut Exchange, zone: &Arc<LiveZone>, mut plan: Plan, reply: OriginR
             };
             let (writer, reader) = node.store.start_fill(head, len, true);
             let filling = lead.map(|guard| guard.publish_fill(writer.fill()));
-            let object_bytes_max = zone.policy.object_bytes_max;
+            let object_bytes_max = ex.policy(zone).object_bytes_max;
             tokio::spawn(fill::pump(body, writer, filling, node.store.clone(), object_bytes_max));
             deliver::filling(ex, zone, reader, len, &served)
         }
@@ -383,7 +404,7 @@ fn head_effect(ex: &Exchange, zone: &LiveZone, plan: &Plan, reply: &OriginReply)
         headers.insert(http::header::CONTENT_LENGTH, http::HeaderValue::from(len));
     }
     match validate::head_effect(reply.status, &headers, &stored.meta.facts, Some(stored.body().len())) {
-        HeadEffect::Freshen if storage::may_freshen(&headers, &zone.policy).is_err() => {
+        HeadEffect::Freshen if storage::may_freshen(stored.status, &headers, ex.policy(zone)).is_err() => {
             node.store.remove(stored);
         }
         HeadEffect::Freshen => {
@@ -405,7 +426,7 @@ fn pass(ex: &mut Exchange, zone: &LiveZone, mut plan: Plan, reply: OriginReply, 
         guard.publish_uncacheable(remembered.then_some(now + HIT_FOR_MISS_SECONDS));
     }
     let upgrade = reply.headers.get(UPGRADE).filter(|_| reply.status == StatusCode::SWITCHING_PROTOCOLS).cloned();
-    let mut headers = reply.headers;
+    let mut headers = purge::for_visitors(zone, &reply.headers).into_owned();
     hop::remove_hop_by_hop(&mut headers);
     if let Some(upgrade) = upgrade {
         headers.insert(UPGRADE, upgrade);
@@ -418,6 +439,21 @@ fn pass(ex: &mut Exchange, zone: &LiveZone, mut plan: Plan, reply: OriginReply, 
     out.body = reply.body;
     codings::pass(ex, zone, &mut out);
     let bypassed = matches!(plan.kind, Kind::Bypass);
+    // Not stored, but by nobody's wish: a part, or more than fits.
+    if !bypassed && matches!(reason, None | Some("too_large" | "partial")) {
+        let age = archipel_http::freshness::age_field(out.headers()).unwrap_or(0);
+        deliver::for_browser(ex, zone, &mut out, age);
+    }
+    let as_asked = match plan.kind {
+        Kind::AsAsked(_) if ex.asked.method == Method::HEAD => Some("head_request"),
+        Kind::AsAsked(_) => Some("range_request"),
+        _ => None,
+    };
+    if let Some(reason) = reason.or(as_asked) {
+        ex.reason = Some(reason);
+        ex.count(reasons::NOT_STORED, reason);
+        ex.note("cache", "not stored", || reason.to_owned());
+    }
     let served = Served {
         result: if bypassed { CacheResult::Bypass } else { CacheResult::Uncacheable },
         forward: Some(plan.why),
@@ -426,10 +462,6 @@ fn pass(ex: &mut Exchange, zone: &LiveZone, mut plan: Plan, reply: OriginReply, 
         collapsed: plan.collapsed,
         detail: reason,
     };
-    if let Some(reason) = reason {
-        ex.reason = Some(reason);
-        ex.note("cache", "not stored", || reason.to_owned());
-    }
     deliver::mark(ex, zone, &mut out, &served, None);
     out
 }

@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod handover;
+pub mod purge;
 pub mod server;
 
 use std::net::IpAddr;
@@ -15,25 +16,48 @@ use serde::{Deserialize, Serialize};
 /// Largest request body on the control socket in bytes.
 pub const CONTROL_BODY_BYTES_MAX: u64 = 1 << 20;
 
-/// `POST /purge`: exactly one of the four says what.
+/// `POST /purge`: all that is named is purged, or nothing is.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PurgeCall {
     /// These URLs.
     pub urls: Vec<String>,
-    /// Everything of this host.
-    pub host: Option<String>,
-    /// Everything of this zone.
-    pub zone: Option<String>,
+    /// Everything of these hosts.
+    pub hosts: Vec<String>,
+    /// Everything of a host and the beginning of a path: `host/path`.
+    pub prefixes: Vec<String>,
+    /// Everything of these zones.
+    pub zones: Vec<String>,
+    /// Everything with these tags.
+    pub tags: Vec<TagCall>,
     /// Everything.
     pub everything: bool,
     /// Make stale instead of removing.
     pub soft: bool,
 }
 
-/// Answer to `POST /purge`.
+/// A tag of a zone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TagCall {
+    /// The zone's name.
+    pub zone: String,
+    /// The tag.
+    pub tag: String,
+}
+
+/// Answer to `POST /purge`: the purges are in force.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PurgeAnswer {
+    /// The number of the last purge.
+    pub sequence: u64,
+    /// Objects that were removed from memory at once; others go when they are next looked at.
+    pub objects: usize,
+    /// Whether the purges hold over a crash of the node.
+    pub durable: bool,
+    /// Why they do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
     /// What was done, a line for each thing purged.
     pub lines: Vec<String>,
 }
@@ -61,6 +85,15 @@ pub struct ExplainAnswer {
     pub text: String,
     /// For programs.
     pub explanation: serde_json::Value,
+}
+
+/// Answer to `POST /cache/inspect`, which takes an [`ExplainCall`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct InspectAnswer {
+    /// For people.
+    pub text: String,
+    /// For programs.
+    pub inspection: serde_json::Value,
 }
 
 /// Answer to `POST /reload`.

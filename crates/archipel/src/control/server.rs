@@ -8,8 +8,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use archipel_edge::Purge;
-use archipel_transport::body::RequestBody;
+use archipel_transport::body::{BodyError, RequestBody};
 use archipel_transport::conn::Conn;
 use archipel_transport::env::ServerSettings;
 use archipel_transport::listen::Server;
@@ -22,10 +21,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixListener;
 
-use super::{CONTROL_BODY_BYTES_MAX, ErrorAnswer, HandoverCall, PurgeAnswer, PurgeCall};
+use super::{CONTROL_BODY_BYTES_MAX, ErrorAnswer, HandoverCall, purge};
 use crate::commands;
 use crate::files::CONTROL_SOCKET;
-use crate::say;
 use crate::up::running::Running;
 
 /// The control socket of this process, at its place in the state folder.
@@ -123,10 +121,12 @@ fn refused(error: &anyhow::Error) -> (StatusCode, String) {
 
 impl Calls {
     async fn answer(&self, mut request: Request) -> Answer {
-        let path = std::str::from_utf8(&request.target).unwrap_or_default().to_owned();
+        let target = std::str::from_utf8(&request.target).unwrap_or_default();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let (path, query) = (path.to_owned(), query.to_owned());
         let wanted = match path.as_str() {
-            "/status" => Method::GET,
-            "/purge" | "/reload" | "/explain" | "/handover" => Method::POST,
+            "/status" | "/purges" => Method::GET,
+            "/purge" | "/reload" | "/explain" | "/cache/inspect" | "/handover" => Method::POST,
             _ => return Err((StatusCode::NOT_FOUND, format!("there is no {path} on the control socket"))),
         };
         if request.method != wanted {
@@ -135,8 +135,12 @@ impl Calls {
         let body = read_body(&mut request.body).await?;
         let running = self.running.clone();
         let work = tokio::task::spawn_blocking(move || match path.as_str() {
-            "/purge" => purge(&running, &parse(&body)?),
+            "/purge" => purge::purge(&running.node, &parse(&body)?).and_then(|answer| json(&answer)),
+            "/purges" => purge::since(&running.node, &query).and_then(|answer| json(&answer)),
             "/explain" => commands::explanation(&running.node, &parse(&body)?)
+                .map_err(|error| (StatusCode::BAD_REQUEST, format!("{error:#}")))
+                .and_then(|answer| json(&answer)),
+            "/cache/inspect" => commands::inspection(&running.node, &parse(&body)?)
                 .map_err(|error| (StatusCode::BAD_REQUEST, format!("{error:#}")))
                 .and_then(|answer| json(&answer)),
             "/reload" => json(&running.reload()),
@@ -151,56 +155,25 @@ impl Calls {
     }
 }
 
-async fn read_body(body: &mut RequestBody) -> Result<Vec<u8>, (StatusCode, String)> {
+/// Reads a body of at most [`CONTROL_BODY_BYTES_MAX`].
+pub async fn read_body(body: &mut RequestBody) -> Result<Vec<u8>, (StatusCode, String)> {
     body.limit(CONTROL_BODY_BYTES_MAX);
     let mut content = Vec::new();
     while let Some(frame) = poll_fn(|cx| body.poll_next(cx)).await {
         match frame {
             Ok(frame) => content.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data)),
+            Err(BodyError::TooLarge) => {
+                let message = format!("the request's body is larger than {CONTROL_BODY_BYTES_MAX} bytes");
+                return Err((StatusCode::PAYLOAD_TOO_LARGE, message));
+            }
             Err(error) => return Err((StatusCode::BAD_REQUEST, format!("the request's body: {error}"))),
         }
     }
     Ok(content)
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, (StatusCode, String)> {
+/// Understands a body.
+pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, (StatusCode, String)> {
     serde_json::from_slice(body)
         .map_err(|error| (StatusCode::BAD_REQUEST, format!("the request is not understood: {error}")))
-}
-
-fn purge(running: &Running, call: &PurgeCall) -> Answer {
-    let mut what: Vec<(Purge, String)> = Vec::new();
-    what.extend(call.urls.iter().map(|url| (Purge::Url(url.clone()), url.clone())));
-    what.extend(call.host.iter().map(|host| (Purge::Host(host.clone()), format!("everything of host {host}"))));
-    what.extend(call.zone.iter().map(|zone| (Purge::Zone(zone.clone()), format!("everything of zone {zone}"))));
-    if call.everything {
-        what.push((Purge::Everything, "everything".to_owned()));
-    }
-    if what.is_empty() {
-        return Err((StatusCode::BAD_REQUEST, "nothing to purge is named: urls, host, zone or everything".to_owned()));
-    }
-    let mut lines = Vec::with_capacity(what.len());
-    let mut problems = Vec::new();
-    for (purge, name) in what {
-        match running.node.purge(&purge, call.soft) {
-            Ok(report) => {
-                let word = if call.soft { "made stale" } else { "purged" };
-                // Groups are purged by a mark that counts at once, and emptied later.
-                let count = match purge {
-                    Purge::Url(_) if report.objects == 0 => " (nothing was stored)".to_owned(),
-                    Purge::Url(_) if report.objects > 1 => {
-                        format!(" ({} variants)", say::thousands(report.objects as u64))
-                    }
-                    _ => String::new(),
-                };
-                lines.push(format!("{word} {name}{count}"));
-            }
-            Err(error) => problems.push(format!("{name}: {error}")),
-        }
-    }
-    if problems.is_empty() {
-        return json(&PurgeAnswer { lines });
-    }
-    lines.extend(problems);
-    Err((StatusCode::UNPROCESSABLE_ENTITY, lines.join("\n  ")))
 }

@@ -1,7 +1,7 @@
-//! The admin listener: metrics, health, readiness. Read-only, without authentication, on loopback unless configured.
+//! The admin listener: metrics, health, readiness, on loopback unless configured; and purging, with a token.
 //!
-//! Must never serve anything that changes the node, and never a page of a visitor's name: a web page elsewhere could make
-//! a browser ask it (DNS rebinding), so the Host must be an address or localhost.
+//! Must never serve anything that changes the node without a token, and never a page of a visitor's name: a web page elsewhere
+//! could make a browser ask it (DNS rebinding), so the Host must be an address or localhost.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, TcpListener};
@@ -9,18 +9,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
+use archipel_edge::ZoneHits;
 use archipel_transport::conn::Conn;
 use archipel_transport::env::ServerSettings;
 use archipel_transport::listen::{ListenerKind, Server};
 use archipel_transport::message::{Handler, Reply, ReplyBody, Request, Unwatched};
 use archipel_transport::refusal::Refusal;
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderValue, Method, StatusCode};
 use tokio::sync::watch;
 
+use super::hits_page;
 use super::running::{Phase, PhaseCell, Running};
 use super::workers::{Order, wait_for};
+use crate::control::{ErrorAnswer, PurgeCall, purge, server};
 use crate::log::PANICS;
 
 /// What the admin listener tells about; the node comes when it is ready.
@@ -78,8 +84,11 @@ struct Admin {
 impl Handler for Admin {
     type Exchange = Unwatched;
 
-    async fn handle(&self, _conn: Arc<Conn>, request: Request) -> (Reply, Unwatched) {
-        let mut reply = self.answer(&request);
+    async fn handle(&self, _conn: Arc<Conn>, mut request: Request) -> (Reply, Unwatched) {
+        let mut reply = match self.answer(&request) {
+            Some(reply) => reply,
+            None => self.purging(&mut request).await,
+        };
         if request.method == Method::HEAD {
             reply.body = ReplyBody::Omitted { len: reply.body.len() };
         }
@@ -92,23 +101,29 @@ impl Handler for Admin {
 }
 
 const INDEX: &str = "Archipel, admin listener\n\n\
-    /metrics   Prometheus text format\n\
-    /healthz   200 while the process works\n\
-    /readyz    200 while it serves visitors, 503 while it starts or drains\n";
+    /metrics      Prometheus text format\n\
+    /cache        what the cache did for each path, worst first\n\
+    /cache.json   the same for programs\n\
+    /healthz      200 while the process works\n\
+    /readyz       200 while it serves visitors, 503 while it starts or drains\n\
+    /purge        POST, with the token of admin.purge_token_file: JSON says what\n\
+    /purges       with that token: what was purged since ?since=N\n";
 
 impl Admin {
-    fn answer(&self, request: &Request) -> Reply {
+    /// What can be answered at once; `None` for what concerns purges.
+    fn answer(&self, request: &Request) -> Option<Reply> {
         if !self.told.remote.load(Ordering::Relaxed) && !request.authority.as_deref().is_none_or(is_literal) {
             let why = "this listener is asked by address or as localhost only\n";
-            return text(StatusCode::FORBIDDEN, why.to_owned());
-        }
-        if request.method != Method::GET && request.method != Method::HEAD {
-            let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned());
-            reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return reply;
+            return Some(text(StatusCode::FORBIDDEN, why.to_owned()));
         }
         let path = request.target.split(|byte| *byte == b'?').next().unwrap_or_default();
-        match path {
+        if matches!(path, b"/purge" | b"/purges") {
+            return None;
+        }
+        if request.method != Method::GET && request.method != Method::HEAD {
+            return Some(not_allowed("GET, HEAD"));
+        }
+        Some(match path {
             b"/" => text(StatusCode::OK, INDEX.to_owned()),
             b"/healthz" | b"/health" => text(StatusCode::OK, "ok\n".to_owned()),
             b"/readyz" | b"/ready" => match self.told.phase.get() {
@@ -117,20 +132,117 @@ impl Admin {
                 Phase::Draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned()),
             },
             b"/metrics" => self.metrics(),
-            _ => text(StatusCode::NOT_FOUND, "there is /metrics, /healthz and /readyz\n".to_owned()),
+            b"/cache" => self.hits(hits_page::render, "text/html; charset=utf-8"),
+            b"/cache.json" => {
+                let json =
+                    |node: &str, zones: &[ZoneHits]| serde_json::json!({"node": node, "zones": zones}).to_string();
+                self.hits(json, "application/json")
+            }
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "there is /metrics, /cache, /cache.json, /healthz, /readyz, /purge and /purges\n".to_owned(),
+            ),
+        })
+    }
+
+    /// `POST /purge` and `GET /purges?since=N`, for who has the token.
+    async fn purging(&self, request: &mut Request) -> Reply {
+        match self.purged(request).await {
+            Ok(json) => json,
+            Err((status, error)) => {
+                let mut reply = match status {
+                    StatusCode::METHOD_NOT_ALLOWED => return not_allowed(&error),
+                    status => json(status, &ErrorAnswer { error }),
+                };
+                if status == StatusCode::UNAUTHORIZED {
+                    reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                }
+                reply
+            }
         }
     }
 
-    fn metrics(&self) -> Reply {
-        let Some(running) = self.told.running.get() else {
-            return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
+    async fn purged(&self, request: &mut Request) -> Result<Reply, purge::Refused> {
+        let Some(running) = self.told.running.get().cloned() else {
+            return Err((StatusCode::SERVICE_UNAVAILABLE, "starting".to_owned()));
         };
+        authorised(&running, request)?;
+        let target = std::str::from_utf8(&request.target).unwrap_or_default();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        if path == "/purges" {
+            if request.method != Method::GET {
+                return Err((StatusCode::METHOD_NOT_ALLOWED, "GET".to_owned()));
+            }
+            let since = purge::since(&running.node, query)?;
+            return Ok(json(StatusCode::OK, &since));
+        }
+        if request.method != Method::POST {
+            return Err((StatusCode::METHOD_NOT_ALLOWED, "POST".to_owned()));
+        }
+        let call: PurgeCall = server::parse(&server::read_body(&mut request.body).await?)?;
+        // It waits for the disk, and this thread answers /healthz.
+        let work = tokio::task::spawn_blocking(move || purge::purge(&running.node, &call));
+        match work.await {
+            Ok(answer) => Ok(json(StatusCode::OK, &answer?)),
+            Err(_) => Err((StatusCode::INTERNAL_SERVER_ERROR, "the purge panicked; see the log".to_owned())),
+        }
+    }
+
+    /// What the cache did for each path, in some form.
+    fn hits(&self, form: impl Fn(&str, &[ZoneHits]) -> String, content_type: &'static str) -> Reply {
+        let Some(running) = self.told.running.get() else { return starting() };
+        let page = form(&running.node.snapshot().node.name, &running.node.hit_table());
+        let mut reply = text(StatusCode::OK, page);
+        let headers = reply.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(hits_page::POLICY));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        reply
+    }
+
+    fn metrics(&self) -> Reply {
+        let Some(running) = self.told.running.get() else { return starting() };
         let mut page = running.servers.first().map(|server| running.node.metrics(&server.stats)).unwrap_or_default();
         process_metrics(&mut page, running);
         let mut reply = text(StatusCode::OK, page);
         reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
         reply
     }
+}
+
+fn starting() -> Reply {
+    text(StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned())
+}
+
+/// Whether a request may purge: it brings the token of the file that the node's configuration names.
+fn authorised(running: &Running, request: &Request) -> Result<(), purge::Refused> {
+    let given = request.headers.get(AUTHORIZATION).map(|value| value.as_bytes());
+    let bearer = given.and_then(archipel_edge::bearer_token);
+    match running.node.is_purge_token(bearer.unwrap_or_default()) {
+        None => {
+            let error = "purging over the admin listener is off: name a file with a token in `admin.purge_token_file`";
+            Err((StatusCode::FORBIDDEN, error.to_owned()))
+        }
+        Some(true) => Ok(()),
+        Some(false) if bearer.is_none() => {
+            Err((StatusCode::UNAUTHORIZED, "a token is needed: Authorization: Bearer TOKEN".to_owned()))
+        }
+        Some(false) => Err((StatusCode::UNAUTHORIZED, "the token is wrong".to_owned())),
+    }
+}
+
+fn not_allowed(methods: &str) -> Reply {
+    let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, format!("only {methods}\n"));
+    reply.headers_mut().insert(ALLOW, HeaderValue::from_str(methods).unwrap_or(HeaderValue::from_static("GET")));
+    reply
+}
+
+fn json(status: StatusCode, value: &impl serde::Serialize) -> Reply {
+    let mut reply = text(status, String::new());
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    // Only types whose serialisation cannot fail come here.
+    reply.body = ReplyBody::Full(Bytes::from(serde_json::to_vec(value).unwrap_or_default()));
+    reply
 }
 
 fn text(status: StatusCode, text: String) -> Reply {

@@ -6,6 +6,7 @@
 mod admin;
 mod announce;
 pub mod certificates;
+mod hits_page;
 mod live;
 mod plan;
 pub mod running;
@@ -94,6 +95,8 @@ fn start(args: &UpArgs, plan: Plan, snapshot: Snapshot, state_dir: PathBuf) -> a
     let mut predecessor = Predecessor::find(&state_dir, args.replace)?;
     let inherited = predecessor.as_mut().map(|p| std::mem::take(&mut p.sockets)).unwrap_or_default();
     let (admin_sockets, inherited): (Vec<_>, Vec<_>) = inherited.into_iter().partition(|(o, _)| o.role == Role::Admin);
+    // Whatever the node before has written by now is read.
+    node.open_purges(&state_dir, predecessor.is_some());
     let count = workers::count(config.workers);
     let bound = sockets::open(&config.listeners, count, inherited)?;
     let admin_listener = open_admin(&plan, &config.admin, admin_sockets)?;
@@ -315,6 +318,7 @@ async fn stop(mut started: Started, why: Why, int: &mut Signal) -> ExitCode {
     let running = started.running.clone();
     running.phase.advance(Phase::Draining);
     if why == Why::HandedOver {
+        running.node.retire_purges();
         started.admin.stop_accepting();
     } else {
         announce::notify("STOPPING=1");

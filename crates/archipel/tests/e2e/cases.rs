@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::{Context as _, bail};
 use archipel_testkit::case::{Case, Form};
-use archipel_testkit::play::{Stage, World, play};
+use archipel_testkit::play::{Stage, World, play, scrape};
 use archipel_testkit::played::PlayedOrigin;
 use archipel_testkit::text::Vars;
 use archipel_testkit::tls::TestCa;
@@ -92,6 +92,9 @@ impl Group {
         while let Some(done) = running.join_next().await {
             results.push(done?);
         }
+        if let Some(admin) = world.at.admin {
+            results.push(("the-reasons-of-scenarios".to_owned(), check_reasons(&scrape(admin).await?)));
+        }
         let output = edge.output.text();
         let ended = if edge.is_running() {
             edge.stop().await
@@ -105,6 +108,19 @@ impl Group {
         }
         Ok(results)
     }
+}
+
+/// Every reason that the cache counted is one that its table lists, and with it the operator's page.
+fn check_reasons(page: &str) -> Outcome {
+    for family in archipel_edge::reasons::FAMILIES {
+        let series = format!("archipel_{}_total{{reason=\"", family.name);
+        let reasons = page.lines().filter_map(|line| line.strip_prefix(&series)?.split('"').next());
+        for reason in reasons {
+            let known = family.reasons.iter().any(|(known, _)| *known == reason);
+            anyhow::ensure!(known, "{} counted {reason:?}, which archipel_edge::reasons does not list", family.name);
+        }
+    }
+    Ok(())
 }
 
 /// Each playing comes from a loopback address of its own, which also names it in the log.

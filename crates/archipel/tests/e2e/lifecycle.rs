@@ -30,6 +30,7 @@ crate::tests![
     handover_under_load,
     handover_keeps_long_downloads,
     explain_names_each_stage,
+    explain_names_the_cache_rules,
     reload_takes_new_certificates,
     development_ca_answers_for_any_name,
     sample_site_without_any_configuration,
@@ -321,6 +322,23 @@ async fn explain_names_each_stage() -> Outcome {
         ensure!(said.contains(stage), "nothing about {stage}:\n{said}");
     }
     ensure!(said.contains("site"), "the zone's name:\n{said}");
+    node.stop().await
+}
+
+async fn explain_names_the_cache_rules() -> Outcome {
+    let origin = origin().await?;
+    let rules = r#"cache.rules = [
+        { name = "pages", edge_ttl = "90s", key = { query_except = ["utm_*"], device = true } },
+        { when = { path = ["/a"], header = ["x-preview"] }, bypass = true }]"#;
+    let node = Node::start("explain-rules", origin.address(), &[], &[rules]).await?;
+    let (ok, said) = node.command(&["explain", &format!("GET http://{HOST}/a?utm_x=1&b")]).await?;
+    ensure!(ok, "{said}");
+    for words in ["pages: edge ttl 90 s by default", "key has /a?b", "key adds device=desktop", "/a?b device=desktop"] {
+        ensure!(said.contains(words), "no {words:?}:\n{said}");
+    }
+    let request = ["explain", "GET /a HTTP/1.1", &format!("Host: {HOST}"), "X-Preview: 1"];
+    let (ok, said) = node.command(&request).await?;
+    ensure!(ok && said.contains("pages, rule 2: bypass (rule)"), "{said}");
     node.stop().await
 }
 

@@ -8,8 +8,10 @@ mod cache;
 mod cases;
 mod codings;
 mod floods;
+mod inspect;
 mod lifecycle;
 mod origins;
+mod purge;
 mod site;
 mod streams;
 mod visitors;
@@ -91,8 +93,10 @@ async fn run(wish: &Wish) -> anyhow::Result<usize> {
         cache::TESTS,
         codings::TESTS,
         floods::TESTS,
+        inspect::TESTS,
         lifecycle::TESTS,
         origins::TESTS,
+        purge::TESTS,
         streams::TESTS,
         visitors::TESTS,
     ];

@@ -18,6 +18,9 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_archipel");
 /// Addresses that are believed about the visitor's address, and may send a PROXY protocol header.
 pub const TRUSTED: &str = "127.250.0.0/16";
 
+/// What the file `token` of each site holds.
+pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
 /// A folder of configuration.
 pub struct Site {
     /// The folder.
@@ -34,9 +37,17 @@ impl Site {
         site.folder.write("tls/cert.pem", cert.chain_pem)?;
         site.folder.write("tls/key.pem", cert.key_pem)?;
         site.folder.write("tls/ca.pem", site.ca.pem())?;
+        site.secret("token", TOKEN)?;
         site.folder.write("page.html", "<h1>the page of the zone</h1>\n")?;
         site.node(node)?;
         Ok(site)
+    }
+
+    /// Writes a file that its owner alone may read.
+    pub fn secret(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.folder.write(name, format!("{text}\n"))?;
+        Ok(std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?)
     }
 
     /// Writes `node.toml` anew.

@@ -134,7 +134,7 @@ fn head(
 fn send(ex: &mut Exchange, zone: &LiveZone, made: Made, age: u32, served: &Served) -> Reply {
     ex.worker.metrics.coded_replies.add(1);
     let (head, body) = match made {
-        Made::Whole(stored) => (stored.head().clone(), deliver::body_of(&stored, 0, stored.body().len())),
+        Made::Whole(stored) => (stored.head().clone(), deliver::whole_of(&stored)),
         Made::Filling(reader) => {
             let head = reader.head().clone();
             (head, ReplyBody::Stream { body: Box::pin(FillBody::new(reader)), len: None })

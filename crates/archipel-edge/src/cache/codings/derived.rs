@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use archipel_cache::{Head, KeyRef, KeyText, Store, Stored};
+use archipel_cache::{Head, KeyRef, KeyText, Store, Stored, UrlParts};
 use archipel_http::coding::{self, Coding};
 use archipel_http::vary::VaryValues;
 use archipel_transport::message::FrozenFields;
@@ -59,13 +59,13 @@ impl Kind {
     }
 }
 
-/// What stands behind the key of the response: no key of a request has a line end in it.
+/// What stands behind the key of the response, as what a zone adds to a key does: no key of a request has a line end in it.
 fn mark(form: Form) -> &'static str {
     match form {
-        Form::Coded(Coding::Gzip) => "\ngzip",
-        Form::Coded(Coding::Brotli) => "\nbr",
-        Form::Coded(Coding::Zstd) => "\nzstd",
-        Form::Decoded(_) => "\nidentity",
+        Form::Coded(Coding::Gzip) => " \ngzip",
+        Form::Coded(Coding::Brotli) => " \nbr",
+        Form::Coded(Coding::Zstd) => " \nzstd",
+        Form::Decoded(_) => " \nidentity",
     }
 }
 
@@ -93,6 +93,10 @@ impl KeyText for DerivedKey<'_> {
 
     fn to_text(&self) -> Box<str> {
         [self.of, self.mark].concat().into()
+    }
+
+    fn url(&self) -> UrlParts<'_> {
+        self.of.url()
     }
 }
 
@@ -126,7 +130,7 @@ pub(super) fn head(source: &Head<Meta>, kind: Kind) -> Head<Meta> {
 /// The stored form of `source`, where there is one made of this very content. Its fields are those of `source` now.
 pub(super) fn find(store: &Store<Meta>, source: &Head<Meta>, form: Form) -> Option<Arc<Stored<Meta>>> {
     let key = DerivedKey { of: &source.key, mark: mark(form) };
-    let key = KeyRef { hash: hash(source.hash, form), text: &key, zone: source.zone, host: source.host };
+    let key = KeyRef { hash: hash(source.hash, form), text: &key, zone: source.zone };
     let of = &source.meta.forms;
     let is_of = |stored: &Stored<Meta>| {
         stored.meta.forms.derived.as_ref().is_some_and(|derived| derived.content == of.content && derived.form == form)

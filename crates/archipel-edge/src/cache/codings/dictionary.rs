@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use archipel_cache::{KeyRef, Stored};
+use archipel_cache::{KeyRef, KeyText, Stored};
 use archipel_codings::{Dictionary, Encoder, Options};
 use archipel_http::coding::{self, Accepted};
 use archipel_http::coding_dictionary::{self as transport, Sha256, USE_AS_DICTIONARY};
@@ -43,7 +43,6 @@ struct Candidate {
     key: Arc<str>,
     hash: u128,
     zone: u32,
-    host: u64,
     content: u64,
     /// Worked out when it is first asked for.
     digest: Option<Sha256>,
@@ -91,18 +90,21 @@ pub(super) fn describe(ex: &Exchange, zone: &LiveZone, headers: &mut HeaderMap, 
     let node = &ex.worker.node;
     let key = key_of(ex, zone);
     let at = KeyRef::new(&key, node.key_seed);
-    let (hash, zone, host) = (at.hash, at.zone, at.host);
-    let candidate = Candidate { key: key.text().into(), hash, zone, host, content, digest: None };
+    let candidate = Candidate { key: key.text().into(), hash: at.hash, zone: at.zone, content, digest: None };
     node.codings.dictionaries.add(candidate, settings.count_max);
+}
+
+/// Scheme and host in the text of a key.
+fn origin(key: &str) -> (&str, &str) {
+    let url = key.url();
+    (url.scheme, url.authority)
 }
 
 /// The dictionary that the client has, as it is stored, with its hash.
 fn find(ex: &Exchange, zone: &LiveZone, source: &Stored<Meta>, wanted: &Sha256) -> Option<Dictionary> {
     let known = &ex.worker.node.codings.dictionaries;
-    let scheme = |key: &str| key.split("://").next().map(str::len);
-    let same_origin = |candidate: &&Candidate| {
-        candidate.zone == source.zone && candidate.host == source.host && scheme(&candidate.key) == scheme(&source.key)
-    };
+    let same_origin =
+        |candidate: &&Candidate| candidate.zone == source.zone && origin(&candidate.key) == origin(&source.key);
     let candidates: Vec<Candidate> = known.with(|all| all.iter().filter(same_origin).cloned().collect());
     if let Some(candidate) = candidates.iter().find(|candidate| candidate.digest.as_ref() == Some(wanted)) {
         return read(ex, zone, candidate).and_then(|bytes| Dictionary::new(bytes).ok());
@@ -121,7 +123,7 @@ fn find(ex: &Exchange, zone: &LiveZone, source: &Stored<Meta>, wanted: &Sha256) 
 /// The bytes of a dictionary; where it is gone, or too large after all, it is forgotten.
 fn read(ex: &Exchange, zone: &LiveZone, candidate: &Candidate) -> Option<Vec<u8>> {
     let node = &ex.worker.node;
-    let key = KeyRef { hash: candidate.hash, text: &*candidate.key, zone: candidate.zone, host: candidate.host };
+    let key = KeyRef { hash: candidate.hash, text: &*candidate.key, zone: candidate.zone };
     let found = node.store.lookup(&key, |stored| stored.meta.forms.content == candidate.content);
     let bytes_max = zone.zone.compression.dictionaries.bytes_max;
     match found.filter(|found| found.stored.body().len() <= bytes_max) {
