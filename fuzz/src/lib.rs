@@ -4,8 +4,11 @@
 //! The functions serve two runners: libFuzzer (`fuzz_targets/`, for cargo-fuzz) and `src/bin/smoke.rs`, which needs
 //! nothing but stable Rust. This crate must never be a dependency of anything.
 
+mod store;
+
 use std::path::Path;
 
+use archipel_cache::{JournalState, Recovered as JournalRead};
 use archipel_codings::{DecodeError, DecodeLimits, Decoder, Encoder, Format, Options, PIECE_BYTES_MAX, Step};
 use archipel_config::Snapshot;
 use archipel_transport::h1::chunked::{ChunkError, Decoder, Step};
@@ -13,6 +16,8 @@ use archipel_transport::h1::head::{self, HeadLimits};
 use archipel_transport::proxy_protocol;
 use archipel_transport::tls::{client_hello, ja4};
 use http::Method;
+
+pub use store::cache_store;
 
 /// A target: its name and what it does with bytes.
 pub type Target = (&'static str, fn(&[u8]));
@@ -31,6 +36,8 @@ pub const TARGETS: &[Target] = &[
     ("coding_choice", coding_choice),
     ("decoders", decoders),
     ("cache_key", cache_key),
+    ("cache_store", cache_store),
+    ("purge_journal", purge_journal),
     ("config", config),
 ];
 
@@ -253,6 +260,21 @@ fn undo(format: Format, bytes: &[u8], piece: usize) -> (Vec<u8>, Result<(), Deco
     }
     let end = decoder.finish();
     (out, end)
+}
+
+/// The bytes of a purge journal, as a crash, a failing disk or somebody's editor left them.
+///
+/// # Panics
+/// When a number could be given twice, a record stands outside of its window, or what was read is written in another way.
+pub fn purge_journal(bytes: &[u8]) {
+    const NOW: u64 = 1_800_000_000_000_000;
+    let JournalRead { table, state } = archipel_cache::decode_journal(bytes, NOW);
+    assert!(table.sequence >= NOW && table.floor <= table.sequence);
+    assert!(table.records.iter().all(|record| record.sequence < table.sequence));
+    assert!(matches!(state, JournalState::Whole | JournalState::Torn) || table.records.is_empty());
+    let again = archipel_cache::decode_journal(&archipel_cache::encode_journal(&table), NOW);
+    assert_eq!((again.state, &again.table.records), (JournalState::Whole, &table.records));
+    assert!(again.table.floor == table.floor && again.table.sequence > table.sequence);
 }
 
 /// A configuration: the node's document, a line `---`, a zone's document.

@@ -31,6 +31,8 @@ pub struct Edge {
     pub ready: Announcement,
     /// Its configuration, state and log.
     pub folder: Folder,
+    binary: PathBuf,
+    core: Option<usize>,
 }
 
 /// What an edge is started with.
@@ -60,15 +62,46 @@ impl Edge {
         }
         folder.write("node.toml", setup.node.replace("{folder}", &shown))?;
         folder.write("zones/site.toml", setup.zone.replace("{folder}", &shown))?;
-        let log = std::fs::File::create(folder.path().join("stderr.log"))?;
-        let mut command = process::on_core(setup.core, &binary);
-        command.arg("up").arg("--config").arg(folder.path()).arg("--announce").arg("-");
-        command.current_dir(folder.path()).stdout(Stdio::piped()).stderr(log);
-        let mut process = Process::start("archipel", &mut command)?;
-        let ready = process::await_line(&mut process, parse_ready);
-        let ready =
-            ready.with_context(|| std::fs::read_to_string(folder.path().join("stderr.log")).unwrap_or_default())?;
-        Ok(Self { process, ready, folder })
+        let (process, ready) = launch(&binary, &folder, setup.core)?;
+        Ok(Self { process, ready, folder, binary, core: setup.core })
+    }
+
+    /// Stops the edge in good order and starts it again with the same configuration and state. Its ports may be others then.
+    ///
+    /// # Errors
+    /// It does not end well, or does not start.
+    pub fn restart(&mut self) -> Result<()> {
+        let code = self.process.end();
+        ensure!(code == Some(0), "the edge ended with {code:?}");
+        self.start_again()
+    }
+
+    /// Kills the edge without a word and starts it again, as [`Edge::restart`].
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn kill_and_restart(&mut self) -> Result<()> {
+        self.process.kill();
+        self.start_again()
+    }
+
+    fn start_again(&mut self) -> Result<()> {
+        (self.process, self.ready) = launch(&self.binary, &self.folder, self.core)?;
+        Ok(())
+    }
+
+    /// The process id of the program itself, which may stand behind others that pin it.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.ready.pid
+    }
+
+    /// The control socket.
+    ///
+    /// # Errors
+    /// It announced none.
+    pub fn control(&self) -> Result<&Path> {
+        self.ready.control_socket.as_deref().context("no control socket")
     }
 
     /// The first listener without TLS.
@@ -92,6 +125,24 @@ impl Edge {
     pub fn stderr(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("stderr.log")).unwrap_or_default()
     }
+}
+
+fn launch(binary: &Path, folder: &Folder, core: Option<usize>) -> Result<(Process, Announcement)> {
+    let stderr = folder.path().join("stderr.log");
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(&stderr)?;
+    let mut command = process::on_core(core, binary);
+    command.arg("up").arg("--config").arg(folder.path()).arg("--announce").arg("-");
+    command.current_dir(folder.path()).stdout(Stdio::piped()).stderr(log);
+    let mut process = Process::start("archipel", &mut command)?;
+    let ready = process::await_line(&mut process, parse_ready);
+    let ready = ready.with_context(|| std::fs::read_to_string(&stderr).unwrap_or_default())?;
+    Ok((process, ready))
+}
+
+/// Whether the settings know a disk tier.
+#[must_use]
+pub fn has_disk_tier() -> bool {
+    archipel_config::settings_markdown().contains("[cache.disk]")
 }
 
 fn parse_ready(line: &str) -> Option<Announcement> {

@@ -4,7 +4,10 @@
 
 mod bench;
 mod cache_tests;
+mod chaos;
+mod collapse;
 mod conformance;
+mod control;
 mod edge;
 mod fetch;
 mod h2spec;
@@ -45,6 +48,10 @@ enum Command {
     Slowhttptest(slow::Options),
     /// Put mixed load on a fresh edge whose origin misbehaves in every way
     Soak(soak::Options),
+    /// Kill the edge under load again and again, with disk faults and purges, and check every byte
+    Chaos(chaos::Options),
+    /// Let a thousand clients ask at once for one slow object, and kill who leads them
+    Collapse(collapse::Options),
     /// Run http-tests/cache-tests against a fresh edge
     CacheTests(cache_tests::Options),
     /// Run the cache's own conformance set, over HTTP/1.1 and HTTP/2
@@ -68,6 +75,8 @@ fn main() -> ExitCode {
         Command::H2abuse(options) => h2spec::abuse(&root(), &options),
         Command::Slowhttptest(options) => slow::run(&root(), &options),
         Command::Soak(options) => soak::run(&root(), &options),
+        Command::Chaos(options) => chaos::run(&root(), &options),
+        Command::Collapse(options) => collapse::run(&root(), &options),
         Command::CacheTests(options) => cache_tests::run(&root(), &options),
         Command::Conformance => conformance::run(&root()),
     };

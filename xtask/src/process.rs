@@ -78,6 +78,15 @@ impl Process {
         self.child.stdout.take()
     }
 
+    /// Kills the program and all its children without a word, and waits for it.
+    pub fn kill(&mut self) {
+        for pid in self.pids().into_iter().filter(|pid| *pid != self.child.id()) {
+            signal(pid, Signal::KILL);
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Asks the program to end, and returns its exit code; kills it when it does not.
     pub fn end(&mut self) -> Option<i32> {
         if let Some(code) = self.ended() {

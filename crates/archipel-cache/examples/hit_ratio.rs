@@ -5,7 +5,7 @@
 #[path = "../src/workload.rs"]
 mod workload;
 
-use archipel_cache::{Body, Groups, Head, KeyRef, KeyText as _, PurgeKind, Store, StoreLimits, Stored};
+use archipel_cache::{Body, Groups, Head, KeyRef, KeyText as _, PurgeKind, Purged, Store, StoreLimits, Stored};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use std::hint::black_box;
@@ -127,9 +127,49 @@ fn memory_and_speed(objects: u64, out: &mut impl Write) -> Result<()> {
         .take(1_000_000)
         .unzip();
     measure(out, "lookup, a hundred hot ones", &hot_numbers, &hot_texts)?;
+    purges(&store, objects, out)
+}
+
+/// What each kind of purge takes, and a lookup afterwards, which compares the object with what was recorded.
+fn purges(store: &Store<u64>, objects: u64, out: &mut impl Write) -> Result<()> {
+    let text = |number: u64| format!("https://www.example.com/articles/{number}/index.html");
+    let mut row = |name: &str, purge: &mut dyn FnMut(u64) -> Purged| {
+        // Not the first, which makes the table.
+        let mut times: Vec<u128> = (0..1_001)
+            .map(|number| {
+                let start = Instant::now();
+                black_box(purge(number * objects / 1_001));
+                start.elapsed().as_nanos()
+            })
+            .skip(1)
+            .collect();
+        times.sort_unstable();
+        let at = |share: usize| times.get(times.len() * share / 1_000).copied().unwrap_or_default();
+        writeln!(out, "purge {name}: {} ns, 99 in 100 within {} ns", at(500), at(990))
+    };
+    row("by key", &mut |number| store.purge_key(&key(number, &text(number)), PurgeKind::Hard))?;
+    row("by URL", &mut |number| store.purge_url(&key(number, &text(number)), PurgeKind::Hard))?;
+    row("by tag", &mut |number| store.purge_tag(0, number, PurgeKind::Soft))?;
+    row("by prefix", &mut |number| {
+        store.purge_prefix(0, "www.example.com", &format!("/other/{number}"), PurgeKind::Hard)
+    })?;
+    row("by host", &mut |number| store.purge_host(0, number, PurgeKind::Hard))?;
+    let texts: Vec<(u64, String)> = (0..1_000_000).map(|number| number * 7 % objects).map(|n| (n, text(n))).collect();
     let start = Instant::now();
-    store.purge_all(PurgeKind::Hard);
-    writeln!(out, "purge of everything: {} ns", start.elapsed().as_nanos())
+    let found = texts.iter().filter(|(number, text)| store.lookup(&key(*number, text), |_| true).is_some()).count();
+    let each = start.elapsed().as_nanos() / texts.len() as u128;
+    writeln!(
+        out,
+        "lookup, each object compared with {} records: {each} ns, {found} found",
+        store.counts().purge_scopes
+    )?;
+    let mut row = |name: &str, purge: &mut dyn FnMut() -> Purged| {
+        let start = Instant::now();
+        black_box(purge());
+        writeln!(out, "purge of {name}: {} ns", start.elapsed().as_nanos())
+    };
+    row("a zone", &mut || store.purge_zone(0, PurgeKind::Hard))?;
+    row("everything", &mut || store.purge_all(PurgeKind::Hard))
 }
 
 fn main() -> Result<()> {

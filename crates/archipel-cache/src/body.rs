@@ -2,6 +2,7 @@
 //!
 //! Must never change after it was made: that is what lets readers hold it without a lock.
 
+use crate::disk::DiskBody;
 use bytes::Bytes;
 use http::HeaderMap;
 use std::ops::Range;
@@ -27,6 +28,8 @@ enum Segments {
     None,
     One(Bytes),
     Many(Arc<[Bytes]>),
+    /// Not in memory at all.
+    Disk(DiskBody),
 }
 
 impl Body {
@@ -49,6 +52,26 @@ impl Body {
         Self { segments, len, trailers }
     }
 
+    /// A body that stays on the disk.
+    pub(crate) fn disk(body: DiskBody) -> Self {
+        let len = body.len();
+        let segments = if len == 0 { Segments::None } else { Segments::Disk(body) };
+        Self { segments, len, trailers: None }
+    }
+
+    /// The same body with these trailer fields.
+    pub(crate) fn with_trailers(self, trailers: Option<HeaderMap>) -> Self {
+        Self { trailers: trailers.map(Arc::new), ..self }
+    }
+
+    /// The body, where it is not in memory: then it has no pieces here, and is read with [`DiskBody::stream`].
+    pub fn on_disk(&self) -> Option<&DiskBody> {
+        match &self.segments {
+            Segments::Disk(body) => Some(body),
+            _ => None,
+        }
+    }
+
     /// Bytes in the body.
     pub fn len(&self) -> u64 {
         self.len
@@ -59,10 +82,10 @@ impl Body {
         self.len == 0
     }
 
-    /// The pieces in order, none empty.
+    /// The pieces in order, none empty; none at all where it is [on disk](Body::on_disk).
     pub fn segments(&self) -> &[Bytes] {
         match &self.segments {
-            Segments::None => &[],
+            Segments::None | Segments::Disk(_) => &[],
             Segments::One(segment) => std::slice::from_ref(segment),
             Segments::Many(segments) => segments,
         }
@@ -81,7 +104,7 @@ impl Body {
         self.trailers.as_ref()
     }
 
-    /// Reads a part of the body; a range that ends behind the body ends with it.
+    /// Reads a part of the body that is in memory; a range that ends behind the body ends with it.
     pub fn cursor(&self, range: Range<u64>) -> BodyCursor {
         let (mut index, mut skip) = (0, range.start.min(self.len));
         let left = range.end.min(self.len).saturating_sub(skip);
@@ -101,6 +124,7 @@ impl Body {
         let each = crate::stored::ALLOCATION_BYTES + BYTES_SHARED;
         let list = match &self.segments {
             Segments::Many(segments) => segments.len() * size_of::<Bytes>() + crate::stored::ALLOCATION_BYTES,
+            Segments::Disk(body) => return body.heap_bytes(),
             _ => 0,
         };
         let trailers = self.trailers.as_deref().map_or(0, crate::stored::headers_heap_bytes);
@@ -163,7 +187,7 @@ impl Iterator for BodyCursor {
             return None;
         }
         let segment = match &self.segments {
-            Segments::None => None,
+            Segments::None | Segments::Disk(_) => None,
             Segments::One(segment) => (self.index == 0).then_some(segment),
             Segments::Many(segments) => segments.get(self.index),
         }?;

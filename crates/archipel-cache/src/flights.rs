@@ -1,6 +1,8 @@
 //! Request collapsing: of many requests that miss the same key, one goes to the origin.
 //!
 //! A leader that dies hands over to the one that waited longest; the others keep waiting. A follower that is dropped is forgotten.
+//! Where one leader's fetch failed and the next one's too, the rest share the failure: a thousand that wait for a dead origin ask it
+//! twice, not a thousand times one after the other.
 //!
 //! Must never let a request that came after a purge wait for a fetch that began before it.
 
@@ -56,6 +58,8 @@ pub enum Outcome<M> {
     Stored(Arc<Stored<M>>),
     /// One that may not be shared: fetch alone.
     Uncacheable,
+    /// Two leaders in a row got no response; this is the second one's error. Do not fetch.
+    Failed(Arc<dyn std::error::Error + Send + Sync>),
 }
 
 impl<M> Clone for Outcome<M> {
@@ -64,6 +68,7 @@ impl<M> Clone for Outcome<M> {
             Self::Fill(fill) => Self::Fill(Arc::clone(fill)),
             Self::Stored(stored) => Self::Stored(Arc::clone(stored)),
             Self::Uncacheable => Self::Uncacheable,
+            Self::Failed(error) => Self::Failed(Arc::clone(error)),
         }
     }
 }
@@ -106,6 +111,10 @@ struct State<M> {
     /// Followers in the order they came.
     waiters: BTreeMap<u64, Option<Waker>>,
     next_waiter: u64,
+    /// A leader that waits for somebody to follow.
+    leader: Option<Waker>,
+    /// A leader's fetch has failed already.
+    failed_before: bool,
 }
 
 #[derive(Debug)]
@@ -115,6 +124,15 @@ enum Stage<M> {
     /// The leader died; whoever comes first leads.
     Leaderless,
     Known(Outcome<M>),
+}
+
+impl<M> State<M> {
+    fn enlist(&mut self) -> u64 {
+        let waiter = self.next_waiter;
+        self.next_waiter += 1;
+        self.waiters.insert(waiter, None);
+        waiter
+    }
 }
 
 impl<M> Flight<M> {
@@ -157,14 +175,38 @@ impl<M> Flights<M> {
                 Join::Full
             }
             Stage::Led | Stage::Known(_) => {
-                count(&self.stats.followers);
-                let waiter = state.next_waiter;
-                state.next_waiter += 1;
-                state.waiters.insert(waiter, None);
+                let waiter = state.enlist();
+                let leader = state.leader.take();
                 drop(state);
+                count(&self.stats.followers);
+                if let Some(leader) = leader {
+                    leader.wake();
+                }
                 Join::Follower(Follower { flights: Arc::clone(self), flight, waiter })
             }
         }
+    }
+
+    /// Follows the fetch of a key if one is under way: for requests whose own fetch would be of no use to others. `None`: fetch
+    /// alone.
+    pub fn follow<K: KeyText + ?Sized>(self: &Arc<Self>, key: &KeyRef<'_, K>) -> Option<Follower<M>> {
+        let shard = self.lock(key.hash);
+        let flight = shard.flights.get(&key.hash).filter(|flight| self.is_current(flight, key)).cloned()?;
+        if !key.text.matches_text(&flight.text) {
+            return None;
+        }
+        let mut state = flight.lock();
+        if matches!(state.stage, Stage::Leaderless) || state.waiters.len() >= self.limits.followers_max {
+            return None;
+        }
+        let waiter = state.enlist();
+        let leader = state.leader.take();
+        drop(state);
+        count(&self.stats.followers);
+        if let Some(leader) = leader {
+            leader.wake();
+        }
+        Some(Follower { flights: Arc::clone(self), flight, waiter })
     }
 
     /// Leads the fetch of a key if nobody does: for background revalidation.
@@ -211,7 +253,8 @@ impl<M> Flights<M> {
     fn lead<K: KeyText + ?Sized>(self: &Arc<Self>, shard: &mut Shard<M>, key: &KeyRef<'_, K>) -> LeaderGuard<M> {
         count(&self.stats.flights);
         let stamp = self.store.stamp();
-        let state = State { stage: Stage::Led, waiters: BTreeMap::new(), next_waiter: 0 };
+        let waiters = BTreeMap::new();
+        let state = State { stage: Stage::Led, waiters, next_waiter: 0, leader: None, failed_before: false };
         let flight = Arc::new(Flight { hash: key.hash, text: key.text.to_text(), stamp, state: Mutex::new(state) });
         shard.flights.insert(key.hash, Arc::clone(&flight));
         LeaderGuard { flights: Arc::clone(self), flight, stamp, published: false }
@@ -287,6 +330,27 @@ impl<M> LeaderGuard<M> {
     /// The response may not be shared: the others fetch alone, and so do new requests until `until` (seconds), if given.
     pub fn publish_uncacheable(self, until: Option<u64>) {
         self.publish(Outcome::Uncacheable, true, until);
+    }
+
+    /// The fetch failed. The first time another one tries, as when the guard is dropped; the second time all who wait get the error.
+    pub fn fail(self, error: Arc<dyn std::error::Error + Send + Sync>) {
+        if std::mem::replace(&mut self.flight.lock().failed_before, true) {
+            count(&self.flights.stats.failures_shared);
+            self.publish(Outcome::Failed(error), true, None);
+        }
+    }
+
+    /// Ready once somebody follows. Polled from one task.
+    pub fn poll_followed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.flight.lock();
+        if !state.waiters.is_empty() {
+            return Poll::Ready(());
+        }
+        match &mut state.leader {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => state.leader = Some(cx.waker().clone()),
+        }
+        Poll::Pending
     }
 
     fn publish(mut self, outcome: Outcome<M>, last: bool, uncacheable_until: Option<u64>) {

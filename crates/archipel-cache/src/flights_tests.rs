@@ -287,3 +287,46 @@ async fn a_thousand_requests_fetch_once() {
     let counts = flights.store().counts();
     assert_eq!((counts.flights, counts.followers, counts.promoted, counts.entries), (1, 999, 1, 1));
 }
+
+#[test]
+fn a_failure_that_repeats_is_shared() {
+    let flights = flights();
+    let error = || Arc::new(std::io::Error::other("refused")) as Arc<dyn std::error::Error + Send + Sync>;
+    let guard = leader(&flights, "/a");
+    let mut followers = [follower(&flights, "/a"), follower(&flights, "/a"), follower(&flights, "/a")];
+    guard.fail(error());
+    let [second, others @ ..] = &mut followers;
+    let guard = promoted(second);
+    assert!(others.iter_mut().all(|follower| poll(follower, Waker::noop()).is_pending()));
+    guard.fail(error());
+    for follower in others {
+        let turn = poll(follower, Waker::noop());
+        assert!(matches!(&turn, Poll::Ready(Turn::Outcome(Outcome::Failed(error))) if error.to_string() == "refused"));
+    }
+    assert!(flights.is_empty(), "the next request asks again");
+    assert_eq!(flights.store().counts().failures_shared, 1);
+    leader(&flights, "/a").fail(error());
+    assert!(flights.is_empty(), "nobody waits");
+}
+
+#[test]
+fn some_follow_and_never_lead() {
+    let flights = flights();
+    assert!(flights.follow(&key("/a")).is_none());
+    let guard = leader(&flights, "/a");
+    let (woken, waker) = Woken::new();
+    let mut cx = Context::from_waker(&waker);
+    assert!(guard.poll_followed(&mut cx).is_pending());
+    let mut follower = flights.follow(&key("/a")).unwrap();
+    assert!(poll(&mut follower, Waker::noop()).is_pending());
+    assert!(guard.poll_followed(&mut cx).is_ready());
+    drop(follower);
+    assert!(guard.poll_followed(&mut cx).is_pending());
+    let joined = self::follower(&flights, "/a");
+    assert_eq!(woken.count(), 2, "the leader hears of each follower that it waits for");
+    assert!(guard.poll_followed(&mut cx).is_ready());
+    drop(guard);
+    assert!(flights.follow(&key("/a")).is_none(), "leaderless: those who wait come first");
+    drop(joined);
+    assert!(flights.is_empty());
+}

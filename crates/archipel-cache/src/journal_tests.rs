@@ -122,7 +122,7 @@ fn slots_that_are_lost_exchanged_or_foreign() {
     assert_eq!(decode(&exchanged, NOW).table.records, table().records);
     // A clock that went back, or a number beyond all sense.
     assert!(decode(&whole, 0).table.sequence > table().sequence);
-    assert!(decode(&vec![1; 64], 0).table.sequence > 0);
+    assert!(decode(&[1; 64], 0).table.sequence > 0);
     assert!(decode(&[], u64::MAX).table.sequence < 1 << 53);
 }
 
@@ -180,8 +180,8 @@ fn marks_hold_and_numbers_go_on_over_a_crash() {
         assert!(node.store.has_unwritten_purges());
         assert_eq!(node.persist(), purged.sequence);
         assert!(!node.store.has_unwritten_purges());
-        // The process dies here: nothing is closed, nothing flushed.
-        std::mem::forget(node);
+        // The process dies here: nothing is flushed at an end.
+        drop(node);
         node = Node::start(&folder.file(), 100);
         assert_eq!(node.state, JournalState::Whole);
         assert!(!node.serves("/a", 1, start));
@@ -199,10 +199,10 @@ fn no_number_is_given_twice() {
     let folder = Folder::new("twice");
     let node = Node::start(&folder.file(), 100);
     let lost = node.store.purge_zone(0, PurgeKind::Hard).sequence;
-    std::mem::forget(node);
+    drop(node);
     let node = Node::start(&folder.file(), 100);
     assert!(node.store.stamp().sequence() > lost);
-    std::mem::forget(node);
+    drop(node);
     let node = Node::start(&folder.file(), 100);
     let purged = node.store.purge_zone(0, PurgeKind::Hard).sequence;
     assert!(purged > lost && !node.serves("/a", 1, lost), "what was fetched after the lost one");
@@ -275,7 +275,7 @@ fn the_file_has_a_bound() {
     assert_eq!(std::fs::metadata(folder.file()).unwrap().len(), node.journal.bytes());
     assert!(rewritten >= 1, "{rewritten}");
     let last = node.store.stamp().sequence();
-    std::mem::forget(node);
+    drop(node);
     let node = Node::start(&folder.file(), 50);
     let object = |number: u64, stamp| node.store.purged_since(&key("/a"), &[number], PurgeStamp::from_sequence(stamp));
     assert_eq!(object(29_999, start), Some(PurgeKind::Hard));
@@ -283,7 +283,9 @@ fn the_file_has_a_bound() {
     assert!(node.store.counts().purge_scopes <= 50);
     // More waiting than the queue holds: written as a whole.
     let mut node = node;
-    (0..10_000).for_each(|tag| drop(node.store.purge_tag(0, tag, PurgeKind::Soft)));
+    for tag in 0..10_000 {
+        node.store.purge_tag(0, tag, PurgeKind::Soft);
+    }
     node.persist();
     let stamp = PurgeStamp::from_sequence(start);
     assert_eq!(node.store.purged_since(&key("/a"), &[9_999], stamp), Some(PurgeKind::Hard), "forgotten, thus gone");
@@ -299,12 +301,14 @@ fn a_node_that_hands_over_only_appends() {
     old.journal.retire();
     old.store.purge_tag(0, 1, PurgeKind::Hard);
     new.store.purge_tag(0, 2, PurgeKind::Hard);
-    (old.persist(), new.persist());
+    old.persist();
+    new.persist();
     // The successor writes it anew, the other finds the new file.
     let table = new.store.purge_table();
     new.journal.rewrite(&table).unwrap();
     old.store.purge_tag(0, 3, PurgeKind::Hard);
-    (old.persist(), new.persist());
+    old.persist();
+    new.persist();
     std::fs::remove_file(folder.file()).unwrap();
     old.store.purge_tag(0, 4, PurgeKind::Hard);
     assert!(old.store.persist_purges(&mut old.journal).is_err(), "it does not put a file of its own there");

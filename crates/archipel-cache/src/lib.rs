@@ -1,11 +1,13 @@
 //! The cache store: it keeps, finds, bounds, purges and collapses; it never decides.
 //!
-//! Owns the memory tier ([`Store`]), request collapsing ([`Flights`]), bodies that are read while they fill ([`Fill`]) and the purge
-//! sequence. What may be stored, reused, revalidated or served stale is decided by the pure functions of `archipel-http` (RFC 9111);
-//! their verdicts come in as [`Head::meta`] and as the `pick` closure of [`Store::lookup`].
+//! Owns the memory tier ([`Store`]), the disk tier below it ([`DiskTier`]), request collapsing ([`Flights`]), bodies that are read
+//! while they fill ([`Fill`]), the purge sequence, and the journal that keeps it ([`Journal`]). What may be stored, reused,
+//! revalidated or served stale is decided by the pure functions of `archipel-http` (RFC 9111); their verdicts come in as
+//! [`Head::meta`] and as the `pick` closure of [`Store::lookup`].
 //!
-//! Must never: start a task, read a clock, open a socket or a file, look into a field's meaning, or hold a lock across an `await`.
-//! The caller drives every fill.
+//! Must never: start a task, open a socket, look into a field's meaning, or hold a lock across an `await`. The caller drives every
+//! fill, and says when the journal is written. Only the disk tier has threads, files and a clock (for when to try a failing disk
+//! again), and the purge journal a file; neither knows an async runtime.
 //!
 //! # The way of a request
 //! ```text
@@ -17,18 +19,26 @@
 //! ```
 //!
 //! # Nothing purged is served again
-//! Each purge takes a number from one sequence. Each [`Head`] carries the [`PurgeStamp`] taken *before* its fetch began; it is purged
-//! by every purge of its key, host, zone or of everything with a later number. Purges of zone, host and everything write one record
-//! and touch no object: records are compared on lookup, and only where one was made since the object was last compared. Space comes
-//! back on lookup, by eviction and by [`Store::reclaim`].
+//! Each purge takes a number from one sequence and is one record in one table: `(zone, scope) -> last soft, last hard number`. Each
+//! [`Head`] carries the [`PurgeStamp`] taken *before* its fetch began, and the [`Groups`] that purges may name it by; it is purged by
+//! every purge of one of its scopes with a later number. A purge touches no object: records are compared on lookup, and only where one
+//! was made since the object was last compared (purges by key and URL also remove what they find in memory at once). Space comes back
+//! on lookup, by eviction and by [`Store::reclaim`].
 //!
-//! # Where the disk tier goes
-//! There is no trait for a tier yet, as there is but one tier. The two seams are: `Store::lookup` returning `None` (the caller asks
-//! the disk index before it joins a flight, and reads into a [`Fill`], so that followers stream from disk as from an origin), and
-//! `Store::make_room`, the one place where objects are evicted (they go to the disk writer's bounded queue there). [`PurgeStamp`]
-//! and [`Purged::sequence`] are what the durable purge log has to persist and to replay.
+//! What is forgotten purges more, never less: a full table takes what is older in the zone with the most records; [`Store::compact_purges`]
+//! takes what is older than its floor, which the caller chooses as the oldest stamp that anything still has. The [`Journal`] holds the
+//! table over a crash: [`Store::restore_purges`] at the start, [`Store::persist_purges`] before a purge is acknowledged. An object kept
+//! elsewhere keeps its stamp ([`PurgeStamp::sequence`]) and tags, and asks [`Store::purged_since`] before it is served.
+//!
+//! # The disk tier
+//! [`Store::open_disk`] puts one below the memory. [`Store::insert`] offers to it what was stored; a request that [`Store::lookup`] does
+//! not answer asks [`Store::lookup_disk`], which answers at once what the page cache holds, and else [`Store::lookup_disk_waiting`].
+//! What is found is a [`Stored`] like any other: small ones with their body, large ones with one that is [on disk](Body::on_disk).
+//! [`Store::start_on_disk`] takes bodies that are too large for memory. A record carries its head's stamp and is compared with the
+//! purges when it is read, hence purges need not reach the disk; the journal keeps them.
 
 mod body;
+mod disk;
 mod fill;
 mod flights;
 mod groups;
@@ -40,10 +50,15 @@ mod purge_log;
 mod shard;
 mod stats;
 mod store;
+mod store_disk;
 mod store_purge;
 mod stored;
 
 pub use body::{Body, BodyCursor};
+pub use disk::{
+    Codec, DiskBody, DiskCounts, DiskLookup, DiskOptions, DiskReadError, DiskStats, DiskStream, DiskTier, DiskWriter,
+    Found, WireReader, WireWriter, key_seed,
+};
 pub use fill::{Fill, FillBudget, FillError, FillOptions, FillReader, FillWriter};
 pub use flights::{Filling, FlightLimits, Flights, Follower, Join, LeaderGuard, Outcome, Turn};
 pub use groups::{Groups, PREFIX_SEGMENTS_MAX, PrefixGroup, TAGS_MAX, cache_group, purge_group, tag_group, url_group};

@@ -200,6 +200,16 @@ impl<M> Shard<M> {
         ids.iter().rev().filter_map(|id| self.node(*id)).map(|node| Arc::clone(&node.stored)).collect()
     }
 
+    /// Whether something of a key with this hash is stored.
+    pub(crate) fn holds(&self, hash: u128) -> bool {
+        self.keys.contains_key(&hash)
+    }
+
+    /// Whether an object of the same key and variant is stored.
+    pub(crate) fn has_variant(&self, stored: &Stored<M>) -> bool {
+        self.variants(stored.hash, &*stored.key).into_iter().any(|id| self.is_variant(id, &stored.variant))
+    }
+
     pub(crate) fn lookup<K: KeyText + ?Sized>(
         &mut self,
         (hash, text): (u128, &K),

@@ -85,6 +85,8 @@ counters! {
     followers_overflows,
     /// Followers that took over from a leader that died.
     promoted,
+    /// Flights whose followers shared a failure, as two fetches in a row failed.
+    failures_shared,
     /// Requests that went alone at once, as their key was uncacheable a moment ago.
     passes,
     /// Pass marks dropped as `hints_max` was reached.

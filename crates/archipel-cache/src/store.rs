@@ -2,6 +2,7 @@
 //!
 //! Must never hold a shard's lock for longer than a lookup or one eviction, nor two at a time; objects are freed outside.
 
+use crate::disk::DiskTier;
 use crate::fill::{Fill, FillBudget, FillOptions, FillReader, FillWriter};
 use crate::key::{KeyRef, KeyText};
 use crate::purge::PurgeKind;
@@ -10,7 +11,7 @@ use crate::shard::{Left, Shard};
 use crate::stats::{CacheCounts, CacheStats, count};
 use crate::stored::{Head, Stored};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Shards of the index. A power of two.
 const SHARDS: usize = 64;
@@ -94,6 +95,8 @@ pub struct Store<M> {
     limits: StoreLimits,
     budget: Arc<FillBudget>,
     pub(crate) stats: Arc<CacheStats>,
+    /// What is below; see the module `store_disk`.
+    pub(crate) disk: OnceLock<Arc<DiskTier<M>>>,
 }
 
 /// A shard beside others in memory: aligned so that cores working on neighbours do not share a cache line.
@@ -129,6 +132,7 @@ impl<M> Store<M> {
             budget: Arc::new(FillBudget::new(limits.fills_bytes_max, Arc::clone(&stats))),
             limits,
             stats,
+            disk: OnceLock::new(),
         }
     }
 
@@ -215,6 +219,21 @@ impl<M> Store<M> {
     /// # Errors
     /// As [`Store::insert`].
     pub fn insert_shared(&self, stored: &Arc<Stored<M>>) -> Result<(), Refused> {
+        if stored.body().on_disk().is_some() {
+            // Its place is the disk; only its fields may be new.
+            self.renew_on_disk(stored);
+            return Ok(());
+        }
+        let inserted = self.insert_in_memory(stored, true);
+        if inserted != Err(Refused::Purged) {
+            self.offer_new(stored);
+        }
+        inserted
+    }
+
+    /// Stores a response in memory alone; with `replaces`, in place of one of the same key and variant, otherwise only where there
+    /// is none.
+    pub(crate) fn insert_in_memory(&self, stored: &Arc<Stored<M>>, replaces: bool) -> Result<(), Refused> {
         let cost = Shard::cost(stored);
         self.reserve(stored, cost)?;
         let slice = self.slice(stored.hash);
@@ -223,6 +242,11 @@ impl<M> Store<M> {
         if purged == Some(PurgeKind::Hard) {
             drop(shard);
             return Err(self.refuse_purged(cost));
+        }
+        if !replaces && shard.has_variant(stored) {
+            drop(shard);
+            self.bytes.fetch_sub(cost, Ordering::Relaxed);
+            return Ok(());
         }
         let mut left = shard.insert(Arc::clone(stored), compared, purged.is_some());
         let trimmed = shard.trim_variants(stored.hash, self.limits.variants_max.max(1));
@@ -240,6 +264,9 @@ impl<M> Store<M> {
     /// As [`Store::insert`]; the old response then stays, unless it was purged.
     pub fn replace(&self, old: &Arc<Stored<M>>, head: Head<M>) -> Result<Arc<Stored<M>>, Refused> {
         let stored = Stored::new(head, old.body().clone());
+        if stored.body().on_disk().is_some() {
+            return self.insert(stored);
+        }
         let (before, cost) = (Shard::cost(old), Shard::cost(&stored));
         let more = cost.saturating_sub(before);
         self.reserve(&stored, more)?;
@@ -261,11 +288,17 @@ impl<M> Store<M> {
         // Only the difference was reserved above, so the rest of the new object's bytes are the old one's.
         self.settle_keeping(slice, shard, &left, cost - more);
         count(&self.stats.replaced);
+        self.offer_new(&stored);
         Ok(stored)
     }
 
     /// Removes one stored response, if it is stored still.
     pub fn remove(&self, stored: &Arc<Stored<M>>) -> bool {
+        let on_disk = self.remove_on_disk(stored);
+        self.remove_from_memory(stored) || on_disk
+    }
+
+    pub(crate) fn remove_from_memory(&self, stored: &Arc<Stored<M>>) -> bool {
         let slice = self.slice(stored.hash);
         let mut shard = slice.lock();
         let left: Left<M> = shard.find(stored).and_then(|id| shard.remove(id)).into_iter().collect();
@@ -287,6 +320,11 @@ impl<M> Store<M> {
         self.settle(slice, shard, &left);
         self.stats.purged_reclaimed.fetch_add(left.len() as u64, Ordering::Relaxed);
         left.len()
+    }
+
+    /// Whether something of a key with this hash is in memory.
+    pub(crate) fn holds(&self, hash: u128) -> bool {
+        self.slice(hash).lock().holds(hash)
     }
 
     pub(crate) fn slice(&self, hash: u128) -> &Slice<M> {
@@ -343,7 +381,8 @@ impl<M> Store<M> {
         }
     }
 
-    /// Evicts one object: from the fullest of a few shards, or from any that has one. The disk tier's writer takes it from here.
+    /// Evicts one object: from the fullest of a few shards, or from any that has one. What is worth a place on disk was offered when
+    /// it was stored, or when it was used.
     fn make_room(&self, hash: u128) -> bool {
         let first = self.victim.fetch_add(VICTIMS - 1, Ordering::Relaxed);
         let own = (hash >> 64) as usize % SHARDS;

@@ -155,10 +155,12 @@ impl<M> Store<M> {
         self.log.purges_since(after, records_max)
     }
 
-    /// The oldest stamp from which on anything in memory has to be compared with purges; the sequence where there is nothing. Takes
-    /// each shard's lock in turn for as long as a walk over its objects takes: for [`Store::compact_purges`], now and then.
+    /// The oldest stamp from which on anything in memory or on disk has to be compared with purges; the sequence where there is
+    /// nothing, 0 while it is not known what is on the disk. Takes each shard's lock in turn for as long as a walk over its objects
+    /// takes: for [`Store::compact_purges`], now and then.
     pub fn oldest_stamp(&self) -> PurgeStamp {
-        let now = self.stamp();
+        let sequence = self.stamp();
+        let now = self.disk().map_or(sequence, |disk| PurgeStamp(disk.oldest_stamp().unwrap_or(0)).min(sequence));
         self.shards.iter().filter_map(|slice| slice.lock().oldest()).min().map_or(now, |oldest| oldest.min(now))
     }
 

@@ -223,10 +223,12 @@ fn full_purge_tables_purge_more_never_less() {
     let store: Store<Version> = Store::new(StoreLimits { purge_scopes_max: 8, ..StoreLimits::default() });
     let put = |text| drop(store.insert(stored(&store, text, "", 1, 10)).unwrap());
     let purge = |zone, tag: u32| store.purge_tag(zone, tag_group(zone, &tag.to_le_bytes()), PurgeKind::Soft);
-    (put("/a"), put("/bb"), put("/seenx"));
+    ["/a", "/bb", "/seenx"].into_iter().for_each(put);
     // Two zones, six scopes: full.
     purge(1, 100);
-    (0..5).for_each(|tag| drop(purge(0, tag)));
+    for tag in 0..5 {
+        purge(0, tag);
+    }
     put("/late");
     assert_eq!(get(&store, "/seenx"), Some("1".into()));
     assert_eq!(store.counts().purge_scopes, 8);
@@ -243,7 +245,9 @@ fn full_purge_tables_purge_more_never_less() {
     // Nothing but zones: what is older is gone everywhere.
     let store: Store<Version> = Store::new(StoreLimits { purge_scopes_max: 2, ..StoreLimits::default() });
     store.insert(stored(&store, "/a", "", 1, 10)).unwrap();
-    (100..102).for_each(|zone| drop(store.purge_zone(zone, PurgeKind::Soft)));
+    for zone in 100..102 {
+        store.purge_zone(zone, PurgeKind::Soft);
+    }
     store.insert(stored(&store, "/bb", "", 1, 10)).unwrap();
     store.purge_zone(102, PurgeKind::Soft);
     assert_eq!((get(&store, "/a"), get(&store, "/bb")), (None, Some("1".into())));

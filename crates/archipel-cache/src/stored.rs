@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What an allocator adds to an allocation, on average (size classes).
 pub(crate) const ALLOCATION_BYTES: usize = 16;
@@ -91,6 +92,8 @@ pub struct Stored<M> {
     head: Arc<Head<M>>,
     body: Body,
     weight: u64,
+    /// The disk tier has it, or is about to: it need not be offered again.
+    on_disk: AtomicBool,
 }
 
 impl<M> Stored<M> {
@@ -103,7 +106,23 @@ impl<M> Stored<M> {
     pub(crate) fn from_shared(head: Arc<Head<M>>, body: Body) -> Self {
         let fixed = size_of::<Self>() + size_of::<Head<M>>() + 2 * (ARC_COUNTS + ALLOCATION_BYTES);
         let weight = fixed as u64 + head.heap_bytes() as u64 + body.heap_bytes();
-        Self { head, body, weight }
+        Self { head, body, weight, on_disk: AtomicBool::new(false) }
+    }
+
+    /// A response read from the disk tier, whose fields share one buffer with the body: nothing of it belongs to a connection.
+    pub(crate) fn from_disk(head: Head<M>, body: Body) -> Self {
+        let stored = Self::from_shared(Arc::new(head), body);
+        stored.set_on_disk();
+        stored
+    }
+
+    /// Whether the disk tier has it, or is about to.
+    pub fn is_on_disk(&self) -> bool {
+        self.on_disk.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_on_disk(&self) {
+        self.on_disk.store(true, Ordering::Relaxed);
     }
 
     /// Everything but the body.

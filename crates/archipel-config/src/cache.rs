@@ -39,10 +39,21 @@ settings! {
             collapse: bool = Flag, true;
             /// How long such a request waits before it asks the origin itself.
             collapse_wait: Duration = Time(0, 600 * SECOND), Duration::from_secs(10);
-            /// Largest object that the zone stores; 0 is the node's `cache.object_bytes_max`.
+            /// How long a reply that may not be stored is remembered as such: requests for it do not wait for each other.
+            hit_for_miss: Duration = Time(0, DAY), Duration::from_secs(10);
+            /// Largest object that the zone stores; with 0 the node's `cache.object_bytes_max` is the limit of what is stored in
+            /// one piece, and there is none for what is stored in slices.
             object_bytes_max: u64 = Bytes(0, 1 << 40), 0;
+            /// Size of the slices in which large objects are fetched, stored and evicted; 0 stores every object in one piece.
+            /// A slice is at least 4KiB and at most half of the node's `cache.object_bytes_max`.
+            slice_bytes: u64 = Bytes(0, 256 << 20), 4 << 20;
+            /// Replies of at least this size are stored in slices, where they have a strong `ETag`.
+            sliced_bytes_min: u64 = Bytes(0, 1 << 40), 16 << 20;
             /// How long after its end a reply may be served if the origin fails (RFC 5861 section 4), where the reply does not say.
             stale_if_error: Duration = Time(0, 365 * DAY), Duration::ZERO;
+            /// How long after its end a reply may be served if the origin cannot be reached at all (RFC 9111 section 4.2.4), where
+            /// the reply does not forbid it; 0s is never.
+            stale_if_unreachable: Duration = Time(0, 365 * DAY), Duration::from_secs(86_400);
             /// How long after its end a reply may be served while a new one is fetched (RFC 5861 section 3), where the reply does not say.
             stale_while_revalidate: Duration = Time(0, 365 * DAY), Duration::ZERO;
             /// Whether the last good reply, whatever its age, stands in for an origin that cannot be reached or replies with 5xx:

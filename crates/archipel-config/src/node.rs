@@ -138,6 +138,8 @@ settings! {
             h2_control_frames_max: u32 = Count(10, 1_000_000), 400;
             /// What is read of a request's body that nobody wants, before the connection is closed instead.
             drain_body_bytes_max: u64 = Bytes(0, 1 << 30), 256 << 10;
+            /// Stored replies that are revalidated in the background at a time; one more is served stale without it. 0 is none.
+            background_revalidations_max: usize = Count(0, 1_000_000), 512;
         }
     }
 }

@@ -239,14 +239,16 @@ impl AddressText {
             IpAddr::V4(v4) => {
                 let mut used = 0;
                 for (i, octet) in v4.octets().into_iter().enumerate() {
-                    let mut digits = itoa::Buffer::new();
-                    let digits = digits.format(octet).as_bytes();
                     if i > 0 {
                         self.0[used] = b'.';
                         used += 1;
                     }
-                    self.0[used..used + digits.len()].copy_from_slice(digits);
-                    used += digits.len();
+                    for unit in [100, 10, 1] {
+                        if octet >= unit || unit == 1 {
+                            self.0[used] = b'0' + octet / unit % 10;
+                            used += 1;
+                        }
+                    }
                 }
                 used
             }

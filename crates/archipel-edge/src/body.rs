@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use archipel_cache::{BodyCursor, FillReader};
 use archipel_transport::body::BodyError;
+use archipel_transport::message::StreamBody;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
@@ -15,12 +16,89 @@ use crate::cache::Meta;
 /// A body that is being filled.
 pub(crate) struct FillBody {
     reader: FillReader<Meta>,
+    window: Option<Window>,
     trailers_sent: bool,
 }
 
 impl FillBody {
     pub(crate) fn new(reader: FillReader<Meta>) -> Self {
-        Self { reader, trailers_sent: false }
+        Self { reader, window: None, trailers_sent: false }
+    }
+
+    /// `len` bytes of it, behind the first `skip`. The end is not awaited.
+    pub(crate) fn part(reader: FillReader<Meta>, skip: u64, len: u64) -> Self {
+        Self { reader, window: Some(Window { skip, left: len }), trailers_sent: false }
+    }
+}
+
+/// A part of a stream of bytes.
+struct Window {
+    skip: u64,
+    left: u64,
+}
+
+impl Window {
+    /// What of the next bytes is in it.
+    fn cut(&mut self, mut data: Bytes) -> Bytes {
+        let skip = usize::try_from(self.skip).unwrap_or(usize::MAX).min(data.len());
+        self.skip -= skip as u64;
+        let mut data = data.split_off(skip);
+        data.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+        self.left -= data.len() as u64;
+        data
+    }
+}
+
+/// A part of a body that streams; what is behind it is not read.
+pub(crate) struct PartOf {
+    body: StreamBody,
+    window: Window,
+}
+
+impl PartOf {
+    /// `len` bytes of `body`, behind the first `skip`.
+    pub(crate) fn new(body: StreamBody, skip: u64, len: u64) -> Self {
+        Self { body, window: Window { skip, left: len } }
+    }
+}
+
+impl Body for PartOf {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        while this.window.left > 0 {
+            match ready!(this.body.as_mut().poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    let data = frame.into_data().map_or_else(|_| Bytes::new(), |data| this.window.cut(data));
+                    if !data.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(Some(Err(BodyError::Truncated))),
+            }
+        }
+        Poll::Ready(None)
+    }
+}
+
+/// A body of one piece, as a stream.
+pub(crate) struct OneFrame(Option<Bytes>);
+
+impl OneFrame {
+    pub(crate) fn new(bytes: Bytes) -> Self {
+        Self(Some(bytes))
+    }
+}
+
+impl Body for OneFrame {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Poll::Ready(self.get_mut().0.take().filter(|bytes| !bytes.is_empty()).map(|bytes| Ok(Frame::data(bytes))))
     }
 }
 
@@ -30,6 +108,20 @@ impl Body for FillBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
+        if let Some(window) = &mut this.window {
+            while window.left > 0 {
+                match ready!(this.reader.poll_next(cx)) {
+                    Some(Ok(data)) => {
+                        let data = window.cut(data);
+                        if !data.is_empty() {
+                            return Poll::Ready(Some(Ok(Frame::data(data))));
+                        }
+                    }
+                    _ => return Poll::Ready(Some(Err(BodyError::Truncated))),
+                }
+            }
+            return Poll::Ready(None);
+        }
         if this.trailers_sent {
             return Poll::Ready(None);
         }

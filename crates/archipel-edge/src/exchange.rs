@@ -14,6 +14,7 @@ use archipel_transport::{body::RequestBody, interim::Interim};
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Version};
 
+use crate::cache::KeyHash;
 use crate::cache::rules::Ruling;
 use crate::explain::Verdict;
 use crate::live::{Live, LiveZone};
@@ -132,6 +133,8 @@ pub struct Exchange {
     pub zone: Option<Arc<LiveZone>>,
     /// What the zone's cache rules come to for this request; `None` where none concerns it.
     pub(crate) ruling: Option<Arc<Ruling>>,
+    /// The cache key's hash, once it was looked up.
+    pub key_hash: Option<KeyHash>,
     /// What the cache did.
     pub cache: CacheResult,
     /// The named reason of a refusal, bypass, miss or failure.

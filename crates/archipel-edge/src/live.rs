@@ -66,10 +66,23 @@ pub struct LiveZone {
     pub(crate) codings: ZoneCodings,
     /// The cache rules, where there are any.
     pub(crate) rules: Option<Rules>,
+    /// Largest object that is stored in one piece, in bytes.
+    pub object_bytes_max: u64,
+    /// How large objects are stored.
+    pub slicing: Slicing,
     /// The origin.
     pub origin: LiveOrigin,
     /// What a PURGE request has to bring.
     pub(crate) purge_token: Option<Token>,
+}
+
+/// When and how objects are cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slicing {
+    /// Bytes of a slice; 0 where nothing is cut.
+    pub slice_bytes: u64,
+    /// Bytes of the smallest object that is cut.
+    pub object_bytes_min: u64,
 }
 
 /// An origin ready to be connected to.
@@ -119,6 +132,8 @@ impl Live {
                 codings: ZoneCodings::new(zone),
                 policy: policy_of(zone, snapshot.node.cache.object_bytes_max),
                 rules: Rules::new(zone),
+                object_bytes_max: object_bytes_max(zone, snapshot.node.cache.object_bytes_max),
+                slicing: slicing_of(zone, snapshot.node.cache.object_bytes_max),
                 origin: roots
                     .origin(&zone.origin)
                     .map_err(|source| LiveError::OriginTls { zone: zone.name.to_string(), source })?,
@@ -174,12 +189,35 @@ fn policy_of(zone: &Zone, node_object_bytes_max: u64) -> Policy {
         deception_guard: cache.deception_guard,
         stale_if_error_default_seconds: optional(cache.stale_if_error),
         stale_while_revalidate_default_seconds: optional(cache.stale_while_revalidate),
-        object_bytes_max: match cache.object_bytes_max {
-            0 => node_object_bytes_max,
-            own => own.min(node_object_bytes_max),
+        stale_if_unreachable_seconds: optional(cache.stale_if_unreachable),
+        object_bytes_max: match (cache.object_bytes_max, cache.slice_bytes) {
+            // What is stored in slices is bounded by the zone's own limit alone.
+            (0, 1..) => u64::MAX,
+            (own, 1..) => own,
+            (_, 0) => object_bytes_max(zone, node_object_bytes_max),
         },
         ..base
     }
+}
+
+fn object_bytes_max(zone: &Zone, node_object_bytes_max: u64) -> u64 {
+    match zone.cache.object_bytes_max {
+        0 => node_object_bytes_max,
+        own => own.min(node_object_bytes_max),
+    }
+}
+
+/// Slices shorter than this would cost more in overhead than they save, in bytes.
+const SLICE_BYTES_MIN: u64 = 4 << 10;
+
+fn slicing_of(zone: &Zone, node_object_bytes_max: u64) -> Slicing {
+    let cache = &zone.cache;
+    let slice_bytes = match cache.slice_bytes {
+        0 => 0,
+        // A slice is stored as an object, with the overhead of one.
+        wanted => wanted.min(node_object_bytes_max / 2).max(SLICE_BYTES_MIN),
+    };
+    Slicing { slice_bytes, object_bytes_min: cache.sliced_bytes_min.min(object_bytes_max(zone, node_object_bytes_max)) }
 }
 
 /// System roots are read once for all zones of a snapshot.

@@ -65,6 +65,12 @@ table! {
     origin_connects "Connections opened to origins.";
     origin_reused "Requests that reused a connection to an origin.";
     origin_retries "Requests sent again on a fresh connection.";
+    slices_hit "Slices of large objects served from the store.";
+    slices_stored "Slices of large objects stored.";
+    slice_fetches "Requests to origins for missing slices.";
+    slices_changed "Sliced objects given up as the origin had another representation.";
+    parts_stored "Replies to range requests stored as parts.";
+    fills_resumed "Bodies whose rest was fetched after their origin broke off.";
     revalidations_in_background "Stored responses revalidated in the background.";
     coded_replies "Replies sent in a form that the edge made: coded, or decoded.";
     codings "Forms made for a visitor who waited: coded, or decoded.";

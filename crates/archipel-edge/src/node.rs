@@ -1,6 +1,7 @@
 //! What all workers of a node share: the configuration in force, the store, the flights, the log.
 
 use std::hash::{BuildHasher, Hasher};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -42,6 +43,8 @@ pub struct Node {
     pub(crate) log: Option<Arc<AccessLog>>,
     /// Keeps the purge journal, once there is one.
     pub(crate) purges: OnceLock<Keeper>,
+    /// Stored responses that are being revalidated in the background.
+    pub(crate) revalidations: AtomicUsize,
     metrics: Metrics,
 }
 
@@ -77,6 +80,7 @@ impl Node {
             key_seed,
             log,
             purges: OnceLock::new(),
+            revalidations: AtomicUsize::new(0),
             metrics: Metrics::default(),
         }))
     }

@@ -1,12 +1,13 @@
 //! The origin stage: the request as the origin gets it, and the reply to it or the named reason why there is none.
 
-use std::net::IpAddr;
 use std::time::Instant;
 
 use archipel_http::forwarding::{self, ForwardedClient};
+use archipel_http::sink::FieldSink;
 use archipel_http::{hop, reuse};
 use archipel_transport::body::RequestBody;
-use archipel_transport::origin::{OriginError, OriginReply, OriginRequest};
+use archipel_transport::h1::encode::FieldLines;
+use archipel_transport::origin::{OriginError, OriginProtocol, OriginReply, OriginRequest};
 use base64::Engine as _;
 use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, EXPECT, HOST, HeaderName, VIA};
 use http::{HeaderMap, HeaderValue, Method, Version};
@@ -18,22 +19,23 @@ use crate::route::Route;
 const SEC_WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
 const SEC_WEBSOCKET_VERSION: HeaderName = HeaderName::from_static("sec-websocket-version");
 
+/// Room for the lines of a request's fields: most requests need no more.
+const LINES_BYTES: usize = 1024;
+
 /// The request for the origin. Takes the body out of the exchange.
 pub(crate) fn request(ex: &mut Exchange, route: &Route, plan: &Plan) -> OriginRequest {
-    let peer = ex.conn.as_ref().map_or(ex.client, |conn| conn.client_ip());
-    let (trusted, safe) = (ex.live.trusted().contains(peer), ex.asked.method.is_safe());
-    let mut headers = hop::end_to_end(&ex.asked.headers, |name| {
-        matches!(*name, HOST | CONTENT_LENGTH | EXPECT) || (!trusted && is_forgery(name, safe))
-    });
-    match plan.validates() {
-        Some(meta) => reuse::make_conditional(&mut headers, meta),
-        None if plan.asks_for_whole() => reuse::make_unconditional(&mut headers),
-        None => {}
-    }
-    codings::ask(ex, &route.zone, plan, &mut headers);
-    forward_fields(ex, route, peer, trusted, &mut headers);
     let (mut method, mut upgrade) = (ex.asked.method.clone(), ex.asked.upgrade.clone());
-    if method == Method::CONNECT {
+    let connects = method == Method::CONNECT;
+    let codings = codings::Asked::new(ex, &route.zone, plan);
+    let (mut headers, mut lines) = (HeaderMap::new(), FieldLines::default());
+    if connects || route.zone.origin.protocol == OriginProtocol::Http2 {
+        headers.reserve(ex.asked.headers.len() + 8);
+        write_fields(ex, route, (plan, &codings), &mut headers);
+    } else {
+        lines = FieldLines::with_capacity(LINES_BYTES);
+        write_fields(ex, route, (plan, &codings), &mut lines);
+    }
+    if connects {
         // An extended CONNECT (RFC 8441) becomes the HTTP/1.1 handshake that it stands for.
         method = Method::GET;
         websocket_handshake(&mut headers, upgrade.as_deref());
@@ -50,8 +52,41 @@ pub(crate) fn request(ex: &mut Exchange, route: &Route, plan: &Plan) -> OriginRe
         authority: route.zone.origin.authority.clone().unwrap_or_else(visitor),
         target: bytes::Bytes::copy_from_slice(ex.asked.path_and_query.as_bytes()),
         headers,
+        lines,
         upgrade,
         body: std::mem::replace(&mut ex.asked.body, RequestBody::empty()),
+    }
+}
+
+/// The fields for the origin: the client's end-to-end fields, the conditions under which something stored is asked for,
+/// and what tells the origin of this hop.
+fn write_fields(ex: &Exchange, route: &Route, (plan, codings): (&Plan, &codings::Asked), to: &mut impl FieldSink) {
+    let settings = &route.zone.zone.headers;
+    let peer = ex.conn.as_ref().map_or(ex.client, |conn| conn.client_ip());
+    let (trusted, safe, whole) =
+        (ex.live.trusted().contains(peer), ex.asked.method.is_safe(), plan.has_own_conditions());
+    let dropped = |name: &HeaderName| {
+        matches!(*name, HOST | CONTENT_LENGTH | EXPECT)
+            || *name == settings.request_id
+            || (whole && reuse::is_conditional(name))
+            || codings.replaces(name)
+            || (!trusted && is_forgery(name, safe))
+            || ex.ruling.as_ref().is_some_and(|ruling| ruling.tells(name))
+    };
+    hop::end_to_end(&ex.asked.headers, dropped, to);
+    plan.write_conditions(to);
+    codings.write(to);
+    if settings.via {
+        to.put(&VIA, &via(ex.asked.version));
+    }
+    to.put(&forwarding::CDN_LOOP, &ex.live.cdn_loop);
+    to.put_text(&settings.request_id, std::str::from_utf8(&ex.id_text()).unwrap_or_default());
+    if settings.forwarded_for {
+        let client = ForwardedClient { peer, scheme: ex.asked.scheme, host: &ex.asked.authority };
+        forwarding::write_x_forwarded(&ex.asked.headers, &client, trusted, to);
+    }
+    if let Some(ruling) = &ex.ruling {
+        ruling.tell_origin(&ex.asked.headers, to);
     }
 }
 
@@ -88,24 +123,11 @@ fn is_forgery(name: &HeaderName, safe: bool) -> bool {
         | "x-client-ip"
         | "x-cluster-client-ip"
         | "x-host"
-        | "x-original-host" => true,
+        | "x-original-host"
+        | "archipel-device"
+        | "archipel-language" => true,
         "x-original-url" | "x-rewrite-url" | "x-http-method-override" | "x-http-method" | "x-method-override" => safe,
         _ => false,
-    }
-}
-
-fn forward_fields(ex: &Exchange, route: &Route, peer: IpAddr, trusted: bool, headers: &mut HeaderMap) {
-    let settings = &route.zone.zone.headers;
-    if settings.via {
-        headers.append(VIA, via(ex.asked.version));
-    }
-    forwarding::append_cdn_loop(headers, &ex.live.cdn_loop);
-    if let Ok(id) = HeaderValue::from_bytes(&ex.id_text()) {
-        headers.insert(settings.request_id.clone(), id);
-    }
-    if settings.forwarded_for {
-        let client = ForwardedClient { peer, scheme: ex.asked.scheme, host: &ex.asked.authority };
-        forwarding::write_x_forwarded(headers, &client, trusted);
     }
 }
 
@@ -147,7 +169,11 @@ pub(crate) async fn fetch(
         worker.metrics.origin_requests.add(1);
         let fresh = retries > 0;
         // A connection that carried something before may have ended without our hearing of it.
-        let taken = worker.pool.take(&route.zone.origin, route.limits, fresh).await?;
+        let taken = match worker.pool.take(&route.zone.origin, route.limits, fresh) {
+            Some(taken) => taken,
+            // Boxed, so that an exchange that need not connect does not carry the room for it.
+            None => Box::pin(worker.pool.open(&route.zone.origin, route.limits)).await?,
+        };
         let idempotent = is_idempotent(&request.method);
         let may_repeat = taken.reused && retries < route.retries_max;
         let failed = match taken.link.send(request, route.timeouts, &ex.asked.interim, taken.ticket).await {

@@ -116,27 +116,30 @@ impl Pool {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection to `origin`: an idle one that is still good, else a new one. `fresh` forbids idle ones.
-    pub(crate) async fn take(
-        self: &Arc<Self>,
-        origin: &LiveOrigin,
-        limits: PoolLimits,
-        fresh: bool,
-    ) -> Result<Taken, OriginError> {
-        let ticket = |counted| {
-            let recycled = std::sync::atomic::AtomicBool::new(false);
-            Arc::new(Ticket { pool: self.clone(), key: origin.pool, limits, counted, recycled })
-        };
-        if let Some(found) = self.idle(origin.pool, limits, fresh) {
-            self.metrics.origin_reused.add(1);
-            return Ok(match found {
-                Found::Http1(link) => Taken { link: Link::Http1(link), reused: true, ticket: ticket(true) },
-                Found::Http2(link) => Taken { link: Link::Http2(link), reused: true, ticket: ticket(false) },
-            });
-        }
+    fn ticket(self: &Arc<Self>, origin: &LiveOrigin, limits: PoolLimits, counted: bool) -> Arc<Ticket> {
+        let recycled = std::sync::atomic::AtomicBool::new(false);
+        Arc::new(Ticket { pool: self.clone(), key: origin.pool, limits, counted, recycled })
+    }
+
+    /// An idle connection to `origin` that is still good. `fresh` forbids them and forgets an HTTP/2 one.
+    pub(crate) fn take(self: &Arc<Self>, origin: &LiveOrigin, limits: PoolLimits, fresh: bool) -> Option<Taken> {
+        let found = self.idle(origin.pool, limits, fresh)?;
+        self.metrics.origin_reused.add(1);
+        Some(match found {
+            Found::Http1(link) => {
+                Taken { link: Link::Http1(link), reused: true, ticket: self.ticket(origin, limits, true) }
+            }
+            Found::Http2(link) => {
+                Taken { link: Link::Http2(link), reused: true, ticket: self.ticket(origin, limits, false) }
+            }
+        })
+    }
+
+    /// A new connection to `origin`.
+    pub(crate) async fn open(self: &Arc<Self>, origin: &LiveOrigin, limits: PoolLimits) -> Result<Taken, OriginError> {
         self.reserve(origin.pool, limits)?;
         // From here on the ticket gives the place back, also when this future is dropped while it connects.
-        let place = ticket(true);
+        let place = self.ticket(origin, limits, true);
         self.metrics.origin_connects.add(1);
         let addresses = self.resolver.resolve(&origin.host, origin.port).await?;
         let link = archipel_transport::origin::connect(

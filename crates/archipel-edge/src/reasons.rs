@@ -69,7 +69,7 @@ pub const FAMILIES: &[Family] = &[
             ("request_no_store", "the request says no-store"),
             ("interim", "an interim response"),
             ("not_modified", "a 304 to the visitor's own condition"),
-            ("partial", "a 206 or 416"),
+            ("partial", "a 416, or a 206 of which nothing can be kept"),
             ("precondition", "a 412"),
             ("status_forbids", "428, 429, 431, 511"),
             ("status_not_understood", "must-understand with an unknown status"),
@@ -98,6 +98,7 @@ pub const FAMILIES: &[Family] = &[
             ("wait_exceeded", "it waited for collapse_wait"),
             ("hit_for_miss", "nobody waits: the key was uncacheable a moment ago"),
             ("followers_max", "too many waited already"),
+            ("failed", "two fetches in a row failed, and it shares the failure"),
         ],
     },
     Family {
@@ -136,7 +137,10 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: BACKGROUND_SKIPPED,
         help: "Stale responses that were served without a revalidation in the background.",
-        reasons: &[("refreshes_max", "as many as allowed are under way"), ("under_way", "somebody fetches it already")],
+        reasons: &[
+            ("background_revalidations_max", "as many as `limits.background_revalidations_max` allows are under way"),
+            ("under_way", "somebody fetches it already"),
+        ],
     },
 ];
 

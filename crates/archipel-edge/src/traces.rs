@@ -127,6 +127,7 @@ async fn post(endpoint: &HttpUrl, resolver: &Resolver, body: Bytes) -> Option<()
         authority: HeaderValue::try_from(endpoint.authority()).ok()?,
         target: Bytes::copy_from_slice(path.as_bytes()),
         headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]),
+        lines: Default::default(),
         upgrade: None,
         body: RequestBody::full(body),
     };

@@ -124,6 +124,7 @@ impl Edge {
             asked,
             zone: None,
             ruling: None,
+            key_hash: None,
             cache: CacheResult::None,
             reason: None,
             refused: false,
@@ -154,6 +155,7 @@ pub(crate) fn imagined(worker: Arc<Worker>, asked: Asked, client: IpAddr) -> Exc
         asked,
         zone: None,
         ruling: None,
+        key_hash: None,
         cache: CacheResult::None,
         reason: None,
         refused: false,
@@ -176,10 +178,11 @@ fn scheme(scheme: WireScheme) -> Scheme {
 }
 
 impl Handler for Edge {
-    type Exchange = Exchange;
+    // Boxed, as it is handed from hand to hand.
+    type Exchange = Box<Exchange>;
 
     #[expect(clippy::manual_async_fn, reason = "the future must be Send, which only this form states")]
-    fn handle(&self, conn: Arc<Conn>, request: Request) -> impl Future<Output = (Reply, Exchange)> + Send {
+    fn handle(&self, conn: Arc<Conn>, request: Request) -> impl Future<Output = (Reply, Self::Exchange)> + Send {
         async move {
             let live = self.0.node.live();
             let authority = request.authority.unwrap_or_default();
@@ -195,7 +198,7 @@ impl Handler for Edge {
                 upgrade: request.upgrade,
                 interim: request.interim,
             };
-            let mut ex = self.exchange(conn, asked, live);
+            let mut ex = Box::new(self.exchange(conn, asked, live));
             let reply = match AssertUnwindSafe(pipeline::serve(&mut ex)).catch_unwind().await {
                 Ok(reply) => reply,
                 Err(_) => {
@@ -208,7 +211,7 @@ impl Handler for Edge {
         }
     }
 
-    fn refuse(&self, conn: &Arc<Conn>, refusal: Refusal) -> (Reply, Exchange) {
+    fn refuse(&self, conn: &Arc<Conn>, refusal: Refusal) -> (Reply, Self::Exchange) {
         let asked = Asked {
             method: Method::GET,
             version: Version::HTTP_11,
@@ -221,7 +224,7 @@ impl Handler for Edge {
             upgrade: None,
             interim: Interim::Discard,
         };
-        let mut ex = self.exchange(conn.clone(), asked, self.0.node.live());
+        let mut ex = Box::new(self.exchange(conn.clone(), asked, self.0.node.live()));
         let failure = Failure::refusal(refusal.status(), refusal.as_str(), refusal.message());
         let reply = error_page::reply(&mut ex, &failure);
         let mut reply = crate::transform::on_deliver(&mut ex, reply);

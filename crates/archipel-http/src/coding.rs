@@ -12,7 +12,7 @@
 //! - `If-Range` compares strongly: a part of a coded form is never continued, and a part of the origin's own bytes, whose
 //!   tag stayed strong, is continued with the origin's bytes, coded or not the rest of the site ([`may_serve_ranges`]).
 //! - `If-Match` compares strongly too, so that the tag of a coded form would never let a client write. What the edge made
-//!   weak it makes strong again on the way to the origin ([`restore_if_match`]).
+//!   weak it makes strong again on the way to the origin ([`restored_if_match`]).
 //!
 //! A suffix (`"v1-gzip"`) would keep the tag strong; but strong promises the same bytes for ever, and another level,
 //! another node or the next version of a library gives others.
@@ -370,13 +370,11 @@ pub fn weaken_for(request: &HeaderMap, not_modified: &mut HeaderMap) {
 
 /// Makes weak tags in `If-Match` strong. A weak tag matches nothing there (RFC 9110 section 13.1.1), so nothing is lost
 /// where the origin's own tag is weak; where the edge made it so, the client holds what the strong one names.
-pub fn restore_if_match(request: &mut HeaderMap) {
-    if !request
-        .get_all(header::IF_MATCH)
-        .into_iter()
-        .any(|value| memchr::memmem::find(value.as_bytes(), b"W/\"").is_some())
-    {
-        return;
+/// `None` where nothing is to be changed.
+pub fn restored_if_match(request: &HeaderMap) -> Option<HeaderValue> {
+    let is_weak = |value: &HeaderValue| memchr::memmem::find(value.as_bytes(), b"W/\"").is_some();
+    if !request.get_all(header::IF_MATCH).into_iter().any(is_weak) {
+        return None;
     }
     let mut restored = Vec::new();
     for tag in list::field_members(request, header::IF_MATCH).take(validate::ENTITY_TAGS_MAX) {
@@ -385,9 +383,7 @@ pub fn restore_if_match(request: &mut HeaderMap) {
         }
         restored.extend_from_slice(tag.strip_prefix(b"W/").filter(|tag| validate::is_strong(tag)).unwrap_or(tag));
     }
-    if let Ok(value) = HeaderValue::from_bytes(&restored) {
-        request.insert(header::IF_MATCH, value);
-    }
+    HeaderValue::from_bytes(&restored).ok()
 }
 
 /// Adds `Accept-Encoding` to `Vary`, unless it is there.

@@ -12,6 +12,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
 use crate::list;
+use crate::sink::FieldSink;
 use crate::target::Scheme;
 
 /// `CDN-Loop` (RFC 8586)
@@ -74,11 +75,6 @@ pub fn check_loop(headers: &HeaderMap, cdn_id: &str, passes_max: usize) -> Resul
     if via > VIA_MEMBERS_MAX { Err(LoopDetected::Members) } else { Ok(()) }
 }
 
-/// Adds this CDN to `CDN-Loop`. The value is made once per zone: see [`cdn_loop_value`].
-pub fn append_cdn_loop(headers: &mut HeaderMap, value: &HeaderValue) {
-    headers.append(CDN_LOOP, value.clone());
-}
-
 /// The member for an identity: a host name, or a word of token characters. `None` for anything else.
 pub fn cdn_loop_value(cdn_id: &str) -> Option<HeaderValue> {
     let valid = !cdn_id.is_empty() && cdn_id.bytes().all(|byte| list::is_token_byte(byte) || byte == b':');
@@ -110,22 +106,18 @@ pub struct ForwardedClient<'a> {
     pub host: &'a str,
 }
 
-/// Writes `X-Forwarded-For`, `-Proto` and `-Host`. With `keep` (the peer is listed as trusted) the address is added behind those
-/// that came, and scheme and host stay as they came; otherwise all that came is replaced.
-pub fn write_x_forwarded(headers: &mut HeaderMap, client: &ForwardedClient<'_>, keep: bool) {
-    let peer = address_value(client.peer);
-    if keep {
-        headers.append(X_FORWARDED_FOR, peer);
-    } else {
-        headers.insert(X_FORWARDED_FOR, peer);
+/// Adds `X-Forwarded-For`, `-Proto` and `-Host`. With `keep` (the peer is listed as trusted, and what it sent is passed on)
+/// the address goes behind those in `received`, and scheme and host are added only where they are not there.
+pub fn write_x_forwarded(received: &HeaderMap, client: &ForwardedClient<'_>, keep: bool, to: &mut impl FieldSink) {
+    match client.peer.to_canonical() {
+        IpAddr::V4(v4) => to.put_text(&X_FORWARDED_FOR, &v4_text(v4.octets())),
+        v6 => to.put_text(&X_FORWARDED_FOR, &v6.to_string()),
     }
-    if !keep || !headers.contains_key(X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(client.scheme.as_str()));
+    if !keep || !received.contains_key(X_FORWARDED_PROTO) {
+        to.put_text(&X_FORWARDED_PROTO, client.scheme.as_str());
     }
-    if (!keep || !headers.contains_key(X_FORWARDED_HOST))
-        && let Ok(host) = HeaderValue::from_str(client.host)
-    {
-        headers.insert(X_FORWARDED_HOST, host);
+    if !keep || !received.contains_key(X_FORWARDED_HOST) {
+        to.put_text(&X_FORWARDED_HOST, client.host);
     }
 }
 
@@ -154,29 +146,41 @@ pub fn write_forwarded(headers: &mut HeaderMap, client: &ForwardedClient<'_>, ke
 }
 
 /// Dotted decimals, without the formatting machinery: this is done for each request that is forwarded.
-fn v4_text(octets: [u8; 4]) -> String {
-    let mut text = String::with_capacity(15);
+fn v4_text(octets: [u8; 4]) -> ArrayText {
+    let mut text = ArrayText::default();
     for (i, octet) in octets.into_iter().enumerate() {
         if i > 0 {
-            text.push('.');
+            text.push(b'.');
         }
         for unit in [100, 10, 1] {
             if octet >= unit || unit == 1 {
-                text.push(char::from(b'0' + octet / unit % 10));
+                text.push(b'0' + octet / unit % 10);
             }
         }
     }
     text
 }
 
-/// An address as a field value.
-pub fn address_value(address: IpAddr) -> HeaderValue {
-    // Hexadecimal digits, dots and colons only.
-    let text = match address.to_canonical() {
-        IpAddr::V4(v4) => v4_text(v4.octets()),
-        v6 => v6.to_string(),
-    };
-    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+/// Up to 15 characters of ASCII.
+#[derive(Default)]
+struct ArrayText {
+    bytes: [u8; 15],
+    len: usize,
+}
+
+impl ArrayText {
+    fn push(&mut self, byte: u8) {
+        self.bytes[self.len] = byte;
+        self.len += 1;
+    }
+}
+
+impl std::ops::Deref for ArrayText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
 }
 
 /// Which field tells the client's address.

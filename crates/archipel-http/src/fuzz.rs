@@ -13,11 +13,15 @@ use crate::policy::{AlwaysOnline, BrowserTtl, Disregard, EdgeTtl, Policy, VaryRu
 use crate::query::{self, NamePattern, QueryKeep, QueryKey};
 use crate::range::RangeOutcome;
 use crate::reuse::{self, OriginFailure, Reuse};
+use crate::slices::Verdict;
 use crate::storage::{self, StoreRequest};
 use crate::stored::StoredMeta;
 use crate::target::{self, Scheme, Target};
 use crate::validate::{self, Scope};
-use crate::{browser, cache_control, coding, coding_dictionary, date, forwarding, hop, invalidation, range, targeted};
+use crate::{
+    browser, cache_control, coding, coding_dictionary, date, forwarding, hop, invalidation, range, slices,
+    surrogate_key, targeted,
+};
 
 const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 
@@ -43,15 +47,37 @@ pub fn field_value(bytes: &[u8]) {
 /// # Panics
 /// When that does not hold.
 pub fn range(bytes: &[u8]) {
+    piece(bytes);
     let Ok(specs) = range::parse_range_value(bytes, 16) else {
         return;
     };
+    for widened in specs.iter().filter_map(|spec| slices::widened(*spec, 1 << 22)) {
+        assert!(
+            range::parse_range_value(widened.to_field().as_bytes(), 1).is_ok_and(|same| same.as_slice() == [widened])
+        );
+    }
     for length in [0, 1, 10, 1 << 40, u64::MAX] {
         if let RangeOutcome::Partial(ranges) = range::evaluate(&specs, length) {
             assert!(ranges.iter().all(|range| range.first <= range.last && range.last < length));
             let total = ranges.iter().fold(0_u64, |sum, range| sum.saturating_add(range.len()));
             assert!(ranges.len() == 1 || total < length);
         }
+    }
+}
+
+/// The bytes as the `Content-Range` of a reply to the request for a slice: a piece that is taken is one that was asked for.
+fn piece(bytes: &[u8]) {
+    let (Ok(content_range), Some(grid)) = (HeaderValue::from_bytes(bytes), slices::Grid::new(10, 25)) else {
+        return;
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(http::header::ETAG, HeaderValue::from_static("\"a\""));
+    headers.insert(http::header::CONTENT_RANGE, content_range);
+    let meta = StoredMeta::build(StatusCode::OK, &headers, &Policy::neutral(), NOW, NOW);
+    let asked = grid.range(1, 2);
+    match slices::judge(&meta, &grid, asked, StatusCode::PARTIAL_CONTENT, &headers) {
+        Verdict::Piece(range) => assert!(range.first == asked.first && asked.contains(&range)),
+        verdict => assert_eq!(verdict, Verdict::Contradiction),
     }
 }
 
@@ -110,7 +136,7 @@ pub fn coding(bytes: &[u8]) {
     let rules = coding::CodingRules { types, bytes_min: 0, bytes_max: u64::MAX };
     let may = coding::may_code(StatusCode::OK, &response, None, &rules);
     assert!(may.is_err() || coding::ContentCoding::of(&response) == coding::ContentCoding::None);
-    coding::restore_if_match(&mut request);
+    let _ = coding::restored_if_match(&request);
     coding::weaken_for(&request, &mut response);
     coding::recode(&mut response, Some(coding::Coding::Zstd));
     assert_eq!(coding::ContentCoding::of(&response), coding::ContentCoding::One(coding::Coding::Zstd));
@@ -176,6 +202,8 @@ fn run_policy(request: &HeaderMap, status: StatusCode, response: &HeaderMap, now
             if validate::selects_stored(response, &storable.meta) {
                 validate::freshen(&mut stored, response, &storable.control.directives);
             }
+            let tags = surrogate_key::parse_tags(response);
+            assert!(tags.tags.len() <= surrogate_key::TAGS_MAX && tags.tags.iter().all(|tag| !tag.is_empty()));
             let mut conditional = request.clone();
             hop::remove_hop_by_hop(&mut conditional);
             reuse::make_conditional(&mut conditional, &storable.meta);

@@ -8,6 +8,7 @@ use http::status::StatusCode;
 use smallvec::SmallVec;
 
 use crate::list;
+use crate::sink::FieldSink;
 
 /// How many fields a `Connection` field may name; the members behind are not looked at.
 pub const CONNECTION_OPTIONS_MAX: usize = 32;
@@ -90,21 +91,19 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// A copy of a message's end-to-end fields, in one pass: what [`remove_hop_by_hop`] leaves, without the fields that `drop`
+/// Hands on a message's end-to-end fields, in one pass: what [`remove_hop_by_hop`] leaves, without the fields that `drop`
 /// picks out.
-pub fn end_to_end(headers: &HeaderMap, drop: impl Fn(&HeaderName) -> bool) -> HeaderMap {
+pub fn end_to_end(headers: &HeaderMap, drop: impl Fn(&HeaderName) -> bool, to: &mut impl FieldSink) {
     let listed = if headers.contains_key(header::CONNECTION) { connection_options(headers) } else { SmallVec::new() };
-    let mut kept = HeaderMap::with_capacity(headers.len() + 8);
     for (name, value) in headers {
         let goes = is_hop_by_hop(name) || drop(name) || (listed.contains(name) && !is_protected(name));
         if !goes {
-            kept.append(name, value.clone());
+            to.put(name, value);
         }
     }
     if headers.contains_key(header::TE) && accepts_trailers(headers) {
-        kept.insert(header::TE, HeaderValue::from_static("trailers"));
+        to.put(&header::TE, &HeaderValue::from_static("trailers"));
     }
-    kept
 }
 
 /// Whether a field never goes beyond one connection, whatever `Connection` says.
@@ -197,7 +196,8 @@ mod tests {
             for (name, value) in case {
                 headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
             }
-            let copied = end_to_end(&headers, |_| false);
+            let mut copied = HeaderMap::new();
+            end_to_end(&headers, |_| false, &mut copied);
             remove_hop_by_hop(&mut headers);
             assert_eq!(copied, headers, "{case:?}");
         }

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use crate::date::UnixSeconds;
 use crate::policy::Policy;
 use crate::range::{self, ByteRange, ContentRange, RangeSpec, RangeSpecs};
+use crate::sink::FieldSink;
 use crate::storage::{self, NotStored, Storable, StoreRequest};
 use crate::stored::StoredMeta;
 use crate::validate;
@@ -28,6 +29,8 @@ pub struct Part {
     pub complete: Option<u64>,
     /// What the request asked for.
     pub asked: RangeSpecs,
+    /// Whether it reaches to the end of the whole, by the origin's word.
+    pub to_the_end: bool,
 }
 
 /// How a request is answered from a part.
@@ -62,7 +65,8 @@ pub fn may_store_part(
         return Err(NotStored::Partial);
     };
     let storable = storage::may_store_final(request, status, headers, policy, response_time)?;
-    Ok((storable, Part { range, complete, asked }))
+    let to_the_end = complete.is_some_and(|complete| range.last.checked_add(1) == Some(complete));
+    Ok((storable, Part { range, complete, asked, to_the_end }))
 }
 
 impl Part {
@@ -80,10 +84,15 @@ impl Part {
     /// How the part answers a range request; `None` where it lacks bytes that are asked for.
     ///
     /// The very request that the part answered is answered again in the same way, even where the origin sent fewer bytes than
-    /// were asked for. Otherwise one range is answered, all of which must be there.
+    /// were asked for; and so is a request for all bytes from one within the part on, where that is what the part was meant to
+    /// hold (a 206 says itself what it holds, RFC 9110 section 15.3.7). Otherwise one range is answered, all of which must be
+    /// there.
     pub fn answer(&self, specs: &[RangeSpec]) -> Option<PartAnswer> {
         let wanted = match specs {
             asked if asked == self.asked.as_slice() => self.range,
+            [RangeSpec::From { first, last: None }] if self.to_the_end && *first <= self.range.last => {
+                ByteRange { first: *first, last: self.range.last }
+            }
             [spec] => self.resolve(*spec)?,
             _ => return None,
         };
@@ -104,6 +113,17 @@ impl Part {
     }
 }
 
+/// What of the bytes `came` a range request means; `None` where none of them. `complete` is the length of the whole, where known.
+pub fn overlap(came: ByteRange, complete: Option<u64>, spec: RangeSpec) -> Option<ByteRange> {
+    let wanted = match (complete, spec) {
+        (Some(complete), spec) => spec.resolve(complete)?,
+        (None, RangeSpec::From { first, last }) => ByteRange { first, last: last.unwrap_or(u64::MAX) },
+        (None, RangeSpec::Suffix { .. }) => return None,
+    };
+    let both = (wanted.first.max(came.first), wanted.last.min(came.last));
+    (both.0 <= both.1).then_some(ByteRange { first: both.0, last: both.1 })
+}
+
 /// Whether a reply may be combined with a stored response: both have the same strong entity tag (RFC 9111 section 3.4).
 pub fn may_combine(stored: &StoredMeta, reply: &HeaderMap) -> bool {
     match (&stored.etag, reply.get(header::ETAG)) {
@@ -112,22 +132,17 @@ pub fn may_combine(stored: &StoredMeta, reply: &HeaderMap) -> bool {
     }
 }
 
-/// Turns a request into the one for a piece that is missing: `Range`, and `If-Range` with the stored strong entity tag, so that
-/// a changed representation comes whole. False, and only the client's conditions are gone, where there is no strong tag: pieces
-/// could then not be combined.
-pub fn ask_for_piece(headers: &mut HeaderMap, stored: &StoredMeta, piece: ByteRange, complete: Option<u64>) -> bool {
-    crate::reuse::make_unconditional(headers);
+/// Writes what asks for a piece that is missing: `Range`, and `If-Range` with the stored strong entity tag, so that a changed
+/// representation comes whole. False, and nothing is written, where there is no strong tag: pieces could then not be combined.
+pub fn write_piece(stored: &StoredMeta, piece: ByteRange, complete: Option<u64>, to: &mut impl FieldSink) -> bool {
     let Some(etag) = stored.etag.as_ref().filter(|etag| validate::is_strong(etag.as_bytes())) else {
         return false;
     };
     let to_the_end = complete.is_some_and(|length| piece.last >= length.saturating_sub(1));
     let text =
         if to_the_end { format!("bytes={}-", piece.first) } else { format!("bytes={}-{}", piece.first, piece.last) };
-    let Ok(value) = HeaderValue::try_from(text) else {
-        return false;
-    };
-    headers.insert(header::RANGE, value);
-    headers.insert(header::IF_RANGE, etag.clone());
+    to.put_text(&header::RANGE, &text);
+    to.put(&header::IF_RANGE, etag);
     true
 }
 
@@ -269,13 +284,34 @@ mod tests {
         check_answer(&part, "bytes=10-", None);
         let short = part.clone().received(5).unwrap();
         check_answer(&short, "bytes=6-8", Some((2, 3, "bytes 6-8/10")));
-        check_answer(&short, "bytes=6-", None);
+        check_answer(&short, "bytes=6-", Some((2, 3, "bytes 6-8/10")));
+        check_answer(&short, "bytes=9-", None);
         check_answer(&short, "bytes=-1", None);
         check_answer(&short, "bytes=-5", Some((0, 5, "bytes 4-8/10")));
-        let unknown = Part { complete: None, ..part };
+        let unknown = Part { complete: None, to_the_end: false, ..part };
         check_answer(&unknown, "bytes=6-8", Some((2, 3, "bytes 6-8/*")));
         check_answer(&unknown, "bytes=6-", None);
         check_answer(&unknown, "bytes=-1", None);
+    }
+
+    #[track_caller]
+    fn check_overlap(asked: &str, complete: Option<u64>, expected: Option<(u64, u64)>) {
+        let spec = range::parse_range_value(asked.as_bytes(), 1).unwrap()[0];
+        let expected = expected.map(|(first, last)| ByteRange { first, last });
+        assert_eq!(overlap(ByteRange { first: 10, last: 19 }, complete, spec), expected, "{asked}");
+    }
+
+    #[test]
+    fn overlaps() {
+        check_overlap("bytes=12-14", Some(30), Some((12, 14)));
+        check_overlap("bytes=5-14", Some(30), Some((10, 14)));
+        check_overlap("bytes=15-", Some(30), Some((15, 19)));
+        check_overlap("bytes=15-", None, Some((15, 19)));
+        check_overlap("bytes=-15", Some(30), Some((15, 19)));
+        check_overlap("bytes=-15", None, None);
+        check_overlap("bytes=20-", Some(20), None);
+        check_overlap("bytes=20-25", Some(30), None);
+        check_overlap("bytes=0-9", None, None);
     }
 
     #[test]
@@ -283,13 +319,13 @@ mod tests {
         let meta =
             |etag: &str| StoredMeta::build(StatusCode::OK, &headers(&[("etag", etag)]), &Policy::neutral(), NOW, NOW);
         let piece = ByteRange { first: 5, last: 9 };
-        let mut request = headers(&[("if-none-match", "\"x\""), ("range", "bytes=0-")]);
-        assert!(ask_for_piece(&mut request, &meta("\"a\""), piece, Some(10)));
-        assert_eq!(request, headers(&[("range", "bytes=5-"), ("if-range", "\"a\"")]));
-        assert!(ask_for_piece(&mut request, &meta("\"a\""), piece, Some(11)));
-        assert_eq!(request, headers(&[("range", "bytes=5-9"), ("if-range", "\"a\"")]));
-        assert!(!ask_for_piece(&mut request, &meta("W/\"a\""), piece, None));
-        assert!(request.is_empty());
+        let written = |etag: &str, complete| {
+            let mut request = HeaderMap::new();
+            write_piece(&meta(etag), piece, complete, &mut request).then_some(request)
+        };
+        assert_eq!(written("\"a\"", Some(10)), Some(headers(&[("range", "bytes=5-"), ("if-range", "\"a\"")])));
+        assert_eq!(written("\"a\"", Some(11)), Some(headers(&[("range", "bytes=5-9"), ("if-range", "\"a\"")])));
+        assert_eq!(written("W/\"a\"", None), None);
         assert!(may_combine(&meta("\"a\""), &headers(&[("etag", "\"a\"")])));
         assert!(!may_combine(&meta("\"a\""), &headers(&[("etag", "\"b\"")])));
         assert!(!may_combine(&meta("W/\"a\""), &headers(&[("etag", "W/\"a\"")])));

@@ -181,6 +181,15 @@ fn position(digits: &[u8]) -> Option<u64> {
 }
 
 impl RangeSpec {
+    /// The value of a `Range` field that asks for it.
+    pub fn to_field(self) -> HeaderValue {
+        ascii_value(&match self {
+            RangeSpec::From { first, last: Some(last) } => format!("bytes={first}-{last}"),
+            RangeSpec::From { first, last: None } => format!("bytes={first}-"),
+            RangeSpec::Suffix { count } => format!("bytes=-{count}"),
+        })
+    }
+
     /// The bytes that this is of a content of `length` bytes; `None` where there are none.
     pub fn resolve(self, length: u64) -> Option<ByteRange> {
         let end = length.checked_sub(1)?;
@@ -335,6 +344,13 @@ mod tests {
         check_full("bytes=0-4,5-9", RangeIgnored::Whole);
         let many = format!("bytes={}", "0-1,".repeat(2000));
         check_full(&many, RangeIgnored::TooMany);
+    }
+
+    #[test]
+    fn asked_for_again() {
+        for text in ["bytes=0-1", "bytes=5-", "bytes=-7"] {
+            assert_eq!(parse_range_value(text.as_bytes(), 1).unwrap()[0].to_field(), text);
+        }
     }
 
     #[test]

@@ -3,13 +3,14 @@
 //! Owns the reuse decision, stale service on errors, and the conditional request to the origin. The caller has matched the key
 //! and the variant ([`crate::vary`]). Must never evaluate the client's preconditions: see [`crate::validate`].
 
-use http::header::{self, HeaderMap};
+use http::header::{self, HeaderMap, HeaderName};
 use http::method::Method;
 use http::status::StatusCode;
 
 use crate::cache_control::RequestDirectives;
 use crate::date::UnixSeconds;
 use crate::policy::{AlwaysOnline, Policy};
+use crate::sink::FieldSink;
 use crate::stored::StoredMeta;
 
 /// What to do with a stored response.
@@ -293,12 +294,7 @@ pub fn is_stale_if_error_status(status: StatusCode) -> bool {
 /// `Range` go, the stored validators come. Where the response has no validator the request asks for all of it anew.
 pub fn make_conditional(headers: &mut HeaderMap, meta: &StoredMeta) {
     make_unconditional(headers);
-    if let Some(etag) = &meta.etag {
-        headers.insert(header::IF_NONE_MATCH, etag.clone());
-    }
-    if let Some(last_modified) = &meta.last_modified {
-        headers.insert(header::IF_MODIFIED_SINCE, last_modified.clone());
-    }
+    write_conditions(meta, headers);
 }
 
 /// Takes the preconditions and the range out of a request, so that the reply can be stored whole.
@@ -313,6 +309,29 @@ pub fn make_unconditional(headers: &mut HeaderMap) {
     ] {
         headers.remove(name);
     }
+}
+
+/// The conditions under which a stored response is asked for again: whether it is still the one.
+pub fn write_conditions(meta: &StoredMeta, to: &mut impl FieldSink) {
+    if let Some(etag) = &meta.etag {
+        to.put(&header::IF_NONE_MATCH, etag);
+    }
+    if let Some(last_modified) = &meta.last_modified {
+        to.put(&header::IF_MODIFIED_SINCE, last_modified);
+    }
+}
+
+/// Whether a field is a precondition or the range of a request: left out where the reply is to be stored whole.
+pub fn is_conditional(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::IF_MATCH
+            | header::IF_NONE_MATCH
+            | header::IF_MODIFIED_SINCE
+            | header::IF_UNMODIFIED_SINCE
+            | header::IF_RANGE
+            | header::RANGE
+    )
 }
 
 #[cfg(test)]

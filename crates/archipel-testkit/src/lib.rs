@@ -1,7 +1,7 @@
 //! The test kit: scripted origins and clients that are exact about bytes.
 //!
 //! Owns what tests need to stand on both sides of the edge: an origin that
-//! does as it is told ([`origin`], [`played`], [`h2origin`]), clients that read strictly by the
+//! does as it is told ([`origin`], [`played`], [`ranges`], [`h2origin`]), clients that read strictly by the
 //! framing rules ([`client`], [`h2raw`], [`h2client`]), the child process under test ([`edge`]),
 //! scenario files ([`case`], [`play`]) and small deterministic helpers ([`chance`]).
 //!
@@ -21,6 +21,7 @@ pub mod message;
 pub mod origin;
 pub mod play;
 pub mod played;
+pub mod ranges;
 pub mod text;
 pub mod tls;
 pub mod wire;

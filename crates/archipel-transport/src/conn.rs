@@ -49,6 +49,11 @@ impl Conn {
         Arc::new(Self { id, peer, client, local, tls, protocol, accepted: Instant::now(), requests: AtomicU32::new(0) })
     }
 
+    /// The same connection, which turned out to speak another protocol. Its requests are counted anew.
+    pub(crate) fn with_protocol(&self, protocol: Protocol) -> Arc<Self> {
+        Self::new(self.id, self.peer, self.client, self.local, self.tls.clone(), protocol)
+    }
+
     /// Counts one more request and returns how many there were before it.
     pub fn count_request(&self) -> u32 {
         self.requests.fetch_add(1, Ordering::Relaxed)

@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::conn::{Conn, Protocol};
 use crate::env::{AddressCounts, Drain, ServerSettings, TransportStats, count};
+use crate::h1::conn::Shared;
 use crate::h1::server::ConnEnv;
 use crate::io::{AnyStream, Io};
 use crate::message::Handler;
@@ -137,11 +139,16 @@ impl<H: Handler> Server<H> {
             return;
         }
         let _ = stream.set_nodelay(true);
-        let stats = self.stats.clone();
+        // Boxed here, so that the task holds nothing of what comes before the first request: a connection that waits is
+        // mostly its task, and an async block keeps the room of what it has passed on.
+        let preparing = Box::pin({
+            let (server, settings) = (self.clone(), settings.clone());
+            async move { server.prepare(stream, peer, kind, &settings).await }
+        });
         tokio::spawn(async move {
-            let _place = place;
-            if AssertUnwindSafe(self.run(stream, peer, kind, settings)).catch_unwind().await.is_err() {
-                count(&stats.connection_panics);
+            let _place = &place;
+            if AssertUnwindSafe(self.run(preparing, &settings)).catch_unwind().await.is_err() {
+                count(&self.stats.connection_panics);
             }
         });
     }
@@ -154,27 +161,28 @@ impl<H: Handler> Server<H> {
         let conn = Conn::new(id, nobody, nobody, nobody, None, Protocol::Http1);
         let settings = self.settings.load_full();
         let env = ConnEnv { settings: &settings, stats: &self.stats, drain: &self.drain };
-        let _ = crate::h1::server::serve(Io::Other(Box::new(stream)), &[], &conn, &self.handler, env).await;
+        let shared = Shared::begin(Io::Other(Box::new(stream)), &[], &settings);
+        let _ = crate::h1::server::serve(&shared, &conn, &self.handler, &env).await;
     }
 
     async fn run(
-        self: Arc<Self>,
-        stream: TcpStream,
-        peer: SocketAddr,
-        kind: ListenerKind,
-        settings: Arc<ServerSettings>,
+        self: &Arc<Self>,
+        preparing: Pin<Box<impl Future<Output = Option<Ready>>>>,
+        settings: &Arc<ServerSettings>,
     ) {
-        let Some(ready) = Box::pin(self.prepare(stream, peer, kind, &settings)).await else { return };
-        let Ready { io, initial, conn, _address } = ready;
-        if conn.protocol == Protocol::Http2 {
-            Box::pin(crate::h2::server::serve(io, initial, conn, self.clone(), settings)).await;
-            return;
-        }
-        let env = ConnEnv { settings: &settings, stats: &self.stats, drain: &self.drain };
-        let turned = crate::h1::server::serve(io, &initial, &conn, &self.handler, env).await;
-        if let Some((io, initial)) = turned {
-            let conn = Conn::new(conn.id, conn.peer, conn.client, conn.local, conn.tls.clone(), Protocol::Http2);
-            Box::pin(crate::h2::server::serve(io, initial, conn, self.clone(), settings)).await;
+        let Some(ready) = preparing.await else { return };
+        let conn = &ready.conn;
+        let turned = match ready.spoken {
+            Spoken::Http2(stream) => Some((stream, conn.clone())),
+            Spoken::Http1(shared) => {
+                let env = ConnEnv { settings, stats: &self.stats, drain: &self.drain };
+                let turned = crate::h1::server::serve(&shared, conn, &self.handler, &env).await;
+                turned.map(|stream| (Box::new(stream), conn.with_protocol(Protocol::Http2)))
+            }
+        };
+        if let Some((stream, conn)) = turned {
+            let (io, initial) = *stream;
+            Box::pin(crate::h2::server::serve(io, initial, conn, self.clone(), settings.clone())).await;
         }
     }
 
@@ -211,12 +219,18 @@ impl<H: Handler> Server<H> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         if !kind.tls {
             let conn = Conn::new(id, peer, client, local, None, Protocol::Http1);
-            return Some(Ready { io: Io::Tcp(stream), initial: read.freeze(), conn, _address: address });
+            let shared = Shared::begin(Io::Tcp(stream), &read, settings);
+            return Some(Ready { spoken: Spoken::Http1(shared), conn, _address: address });
         }
         let (stream, facts) = self.handshake(stream, read, deadline).await?;
         let protocol = if facts.alpn == Alpn::H2 { Protocol::Http2 } else { Protocol::Http1 };
         let conn = Conn::new(id, peer, client, local, Some(facts), protocol);
-        Some(Ready { io: Io::TlsServer(Box::new(stream)), initial: Bytes::new(), conn, _address: address })
+        let io = Io::TlsServer(Box::new(stream));
+        let spoken = match protocol {
+            Protocol::Http1 => Spoken::Http1(Shared::begin(io, &[], settings)),
+            Protocol::Http2 => Spoken::Http2(Box::new((io, Bytes::new()))),
+        };
+        Some(Ready { spoken, conn, _address: address })
     }
 
     fn enter(&self, client: SocketAddr, settings: &ServerSettings) -> Option<Address> {
@@ -264,10 +278,15 @@ impl<H: Handler> Server<H> {
 
 /// A connection that is ready for requests.
 struct Ready {
-    io: Io,
-    initial: Bytes,
+    spoken: Spoken,
     conn: Arc<Conn>,
     _address: Address,
+}
+
+/// What it speaks, and the state of that.
+enum Spoken {
+    Http1(Arc<Shared>),
+    Http2(Box<(Io, Bytes)>),
 }
 
 /// A place among all connections; given back when dropped.

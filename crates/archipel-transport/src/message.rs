@@ -8,7 +8,6 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use http_body::{Body, Frame};
-use smallvec::SmallVec;
 
 use crate::body::{BodyError, RequestBody};
 use crate::conn::{Conn, Scheme};
@@ -142,7 +141,7 @@ pub struct Reply {
     /// Fields, without framing (`Content-Length`, `Transfer-Encoding`, `Connection` are the transport's).
     pub fields: ReplyFields,
     /// Fields set at delivery, after `fields`. A name that also stands in `fields` becomes a list.
-    pub added: SmallVec<[(HeaderName, HeaderValue); 6]>,
+    pub added: Vec<(HeaderName, HeaderValue)>,
     /// The body.
     pub body: ReplyBody,
     /// Close the connection after this reply (HTTP/1.x).
@@ -155,7 +154,7 @@ impl Reply {
         Self {
             status,
             fields: ReplyFields::Owned(HeaderMap::new()),
-            added: SmallVec::new(),
+            added: Vec::new(),
             body: ReplyBody::Empty,
             close: false,
         }
@@ -208,6 +207,20 @@ pub trait Delivery: Send + 'static {
     fn body_sent(&mut self, bytes: u64);
     /// How it ended. Not called when the task is dropped mid-way.
     fn ended(&mut self, end: End);
+}
+
+impl<X: Delivery> Delivery for Box<X> {
+    fn head_sent(&mut self) {
+        (**self).head_sent();
+    }
+
+    fn body_sent(&mut self, bytes: u64) {
+        (**self).body_sent(bytes);
+    }
+
+    fn ended(&mut self, end: End) {
+        (**self).ended(end);
+    }
 }
 
 /// What serves requests: the pipeline, the sample origin, the admin listener.

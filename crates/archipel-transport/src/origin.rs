@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use thiserror::Error;
 use tokio::net::TcpStream;
 
 use crate::body::{BodyError, RequestBody};
+use crate::h1::encode::FieldLines;
 use crate::h1::head::BadResponse;
 use crate::h1::link::Http1Link;
 use crate::h2::client::Http2Link;
@@ -32,6 +34,8 @@ pub struct OriginRequest {
     pub target: Bytes,
     /// End-to-end fields, without Host and framing.
     pub headers: HeaderMap,
+    /// More of them, laid out for HTTP/1 already.
+    pub lines: FieldLines,
     /// The protocol to upgrade to.
     pub upgrade: Option<Bytes>,
     /// The body.
@@ -180,16 +184,20 @@ impl Link {
     ///
     /// # Errors
     /// [`SendFailed`], with the request where it may be sent again.
-    pub async fn send(
+    pub fn send(
         self,
-        request: OriginRequest,
+        mut request: OriginRequest,
         timeouts: OriginTimeouts,
         interim: &Interim,
         recycle: Arc<dyn Recycle>,
-    ) -> Result<OriginReply, SendFailed> {
+    ) -> impl Future<Output = Result<OriginReply, SendFailed>> + Send {
         match self {
-            Link::Http1(link) => crate::h1::client::send(link, request, timeouts, interim, recycle).await,
-            Link::Http2(link) => crate::h2::client::send(link, request, timeouts, interim).await,
+            Link::Http1(link) => Either::Left(crate::h1::client::send(link, request, timeouts, interim, recycle)),
+            Link::Http2(link) => {
+                request.headers.extend(std::mem::take(&mut request.lines).to_map());
+                // Boxed, so that an exchange over HTTP/1 does not carry the room for it.
+                Either::Right(Box::pin(crate::h2::client::send(link, request, timeouts, interim)))
+            }
         }
     }
 }

@@ -37,7 +37,7 @@ pub fn round(server: &mut Server, case: Case, seconds: u64, material: &Material,
             let done = handshake::run(server.port, case.path(), Duration::from_secs(seconds))?;
             Load { requests: done.handshakes, per_second: done.per_second }
         }
-        _ => wrk(server.port, case, seconds)?,
+        _ => wrk(server.port, case, seconds, script(material, case)?.as_deref())?,
     };
     let cpu = server.cpu() - before;
     let asked = material.origin_requests()? - origin - 1;
@@ -54,14 +54,25 @@ pub fn round(server: &mut Server, case: Case, seconds: u64, material: &Material,
     Ok(Sample { cpu_us, per_second: load.per_second })
 }
 
-fn wrk(port: u16, case: Case, seconds: u64) -> Result<Load> {
+/// A script for wrk that asks for one object after the other, in an order that jumps about.
+fn script(material: &Material, case: Case) -> Result<Option<std::path::PathBuf>> {
+    let Some((objects, count)) = case.objects() else { return Ok(None) };
+    let text = format!(
+        "local at = 0\nfunction request()\n  at = (at + 7919) % {count}\n  return wrk.format(nil, \"{}\" .. at)\nend\n",
+        objects.path
+    );
+    Ok(Some(material.folder.write(&format!("wrk-{case:?}.lua"), text)?))
+}
+
+fn wrk(port: u16, case: Case, seconds: u64, script: Option<&std::path::Path>) -> Result<Load> {
     let scheme = if case.tls() { "https" } else { "http" };
     let url = format!("{scheme}://127.0.0.1:{port}{}", case.path());
     let mut command = process::on_core(Some(LOAD_CORE), "wrk");
-    command
-        .args(["-t1", "-c64", "--timeout", "10s", "-H", "Host: localhost", "-d"])
-        .arg(format!("{seconds}s"))
-        .arg(url);
+    command.args(["-t1", "-c64", "--timeout", "10s", "-H", "Host: localhost", "-d"]).arg(format!("{seconds}s"));
+    if let Some(script) = script {
+        command.arg("-s").arg(script);
+    }
+    command.arg(url);
     let text = process::output("wrk", &mut command, Duration::from_secs(seconds + 30))?;
     read_wrk(&text).with_context(|| text.clone())
 }

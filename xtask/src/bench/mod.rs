@@ -7,15 +7,18 @@ mod idle;
 mod load;
 mod peers;
 mod report;
+mod sweep;
+mod volume;
 
 pub use handshake::TakeAny;
+pub use idle::raise_file_limit;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum};
 
-use crate::process;
+use crate::{edge, process};
 use load::Sample;
 use peers::{Kind, Material, Server};
 use report::{Line, Report};
@@ -41,6 +44,12 @@ pub struct Options {
     /// Rounds for each server
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// GiB that are fetched through the disk tier, and that it holds (case `cache`)
+    #[arg(long, default_value = "10:2", value_parser = volume_of)]
+    fill: (u64, u64),
+    /// Objects that are stored (case `cache`)
+    #[arg(long, default_value_t = 1_000_000)]
+    objects: u64,
     /// Only these servers (archipel is always there)
     #[arg(long, value_enum, value_delimiter = ',')]
     peers: Vec<Kind>,
@@ -66,8 +75,41 @@ pub enum Case {
     Handshake,
     /// 10,000 keep-alive connections that do nothing
     Idle,
-    /// Everything
+    /// Hits of 10 KiB on disk, many different ones
+    Disk10k,
+    /// Hits of 1 MiB on disk, many different ones
+    Disk1m,
+    /// The cache: hits in memory and on disk, and what large caches cost
+    Cache,
+    /// Everything but `cache`
     All,
+}
+
+/// `FILL:DISK` in GiB.
+fn volume_of(text: &str) -> Result<(u64, u64), String> {
+    let (fill, disk) = text.split_once(':').ok_or("expected FILL:DISK in GiB, such as 10:2")?;
+    match (fill.parse(), disk.parse()) {
+        (Ok(fill), Ok(disk)) if fill > 0 && disk > 0 => Ok((fill, disk)),
+        _ => Err("expected two numbers of GiB, such as 10:2".to_owned()),
+    }
+}
+
+/// What has to hold beside nginx.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Bar {
+    /// Processor time a request, at most so many times nginx's.
+    Cpu(f64),
+    /// Requests in a second, at least so many times nginx's.
+    Rate(f64),
+}
+
+impl std::fmt::Display for Bar {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Cpu(bar) => write!(f, "at most {bar:.2} x nginx's CPU a request"),
+            Self::Rate(bar) => write!(f, "at least {bar:.2} x nginx's requests a second"),
+        }
+    }
 }
 
 impl Case {
@@ -82,6 +124,9 @@ impl Case {
             Self::Tls => "hit, 1 KiB, TLS 1.3 kept",
             Self::Handshake => "full TLS 1.3 handshake",
             Self::Idle => "10,000 idle connections",
+            Self::Disk10k => "hit on disk, 10 KiB, HTTP/1.1",
+            Self::Disk1m => "hit on disk, 1 MiB, HTTP/1.1",
+            Self::Cache => "cache",
             Self::All => "all",
         }
     }
@@ -93,6 +138,16 @@ impl Case {
             Self::Hit100k => "/hit/100k",
             Self::Proxied => "/pass/1k",
             _ => "/hit/1k",
+        }
+    }
+
+    /// The objects of a case that asks for many different ones, and how many of them.
+    #[must_use]
+    pub fn objects(self) -> Option<(sweep::Objects, u64)> {
+        match self {
+            Self::Disk10k => Some((sweep::Objects { path: "/disk10k/", bytes: 10 << 10 }, 40_000)),
+            Self::Disk1m => Some((sweep::Objects { path: "/disk1m/", bytes: 1 << 20 }, 600)),
+            _ => None,
         }
     }
 
@@ -108,12 +163,13 @@ impl Case {
         self != Self::Proxied
     }
 
-    /// The most that Archipel's processor time a request may be, as a multiple of nginx's.
+    /// What has to hold.
     #[must_use]
-    pub fn bar(self) -> f64 {
+    pub fn bar(self) -> Bar {
         match self {
-            Self::Hit | Self::H2 => 0.85,
-            _ => 1.0,
+            Self::Hit | Self::H2 => Bar::Cpu(0.85),
+            Self::Disk1m => Bar::Rate(0.9),
+            _ => Bar::Cpu(1.0),
         }
     }
 
@@ -123,6 +179,18 @@ impl Case {
 }
 
 const MEASURED: [Case; 6] = [Case::Hit, Case::H2, Case::Hit100k, Case::Proxied, Case::Tls, Case::Handshake];
+const ON_DISK: [Case; 2] = [Case::Disk10k, Case::Disk1m];
+
+/// Whether a case was asked for.
+fn wanted(asked: Case, case: Case) -> bool {
+    let of_cache = matches!(case, Case::Hit | Case::Hit100k) || ON_DISK.contains(&case);
+    asked == case
+        || match asked {
+            Case::All => !ON_DISK.contains(&case),
+            Case::Cache => of_cache,
+            _ => false,
+        }
+}
 
 /// Measures, prints the tables, and judges the bars.
 ///
@@ -140,10 +208,17 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     idle::raise_file_limit()?;
     let material = Material::new()?;
     let mut report = Report::new(root);
-    for case in MEASURED {
-        if options.case == case || options.case == Case::All {
-            measure(root, options, case, &material, &mut report)?;
+    for case in MEASURED.into_iter().chain(ON_DISK).filter(|case| wanted(options.case, *case)) {
+        if case.objects().is_some() && !edge::has_disk_tier() {
+            report.missed.push(format!("{}: this build has no disk tier", case.title()));
+            continue;
         }
+        measure(root, options, case, &material, &mut report)?;
+    }
+    if options.case == Case::Cache {
+        let (fill_gib, disk_gib) = options.fill;
+        let volume = volume::Volume { fill_gib, disk_gib, objects: options.objects };
+        report.volume = Some(volume::run(root, &material, volume)?);
     }
     if matches!(options.case, Case::Idle | Case::All) {
         report.idle = idle::run(root, options, &material)?;

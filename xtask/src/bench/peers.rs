@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum;
 
+use super::sweep::sweep;
 use super::{Case, LOAD_CORE, SERVER_CORE};
 use crate::edge::{self, Edge, Setup};
 use crate::fetch;
@@ -54,7 +55,9 @@ impl Kind {
     /// Whether it can do the job of a case: Varnish has no TLS.
     #[must_use]
     pub fn can(self, case: Case) -> bool {
-        !(self == Self::Varnish && case.tls())
+        // On disk only nginx keeps a cache that is as large as its bound says.
+        let on_disk = case.objects().is_some();
+        !(self == Self::Varnish && case.tls()) && (!on_disk || matches!(self, Self::Archipel | Self::Nginx))
     }
 }
 
@@ -63,6 +66,8 @@ impl Kind {
 pub struct Material {
     /// Files on a memory file system.
     pub folder: Folder,
+    /// A folder on the disk, for caches that are to be there.
+    pub disk: Folder,
     /// Port of the origin.
     pub origin_port: u16,
     _origin: Process,
@@ -85,13 +90,18 @@ impl Material {
         folder.write("tls/key.pem", &key)?;
         folder.write("origin/www/hit/1k", "a".repeat(1 << 10))?;
         folder.write("origin/www/hit/100k", "b".repeat(100 << 10))?;
+        folder.write("origin/www/hit/10k", "c".repeat(10 << 10))?;
+        folder.write("origin/www/hit/1m", "d".repeat(1 << 20))?;
+        folder.write("origin/www/hit/small", "e".repeat(100))?;
+        let disk = Folder::new("bench-disk")?;
+        open_to_workers(disk.path())?;
         open_to_workers(folder.path())?;
         let port = process::free_port()?;
         let conf = origin_conf(&folder.path().join("origin"), port);
         let conf = folder.write("origin/nginx.conf", conf)?;
         let mut origin = nginx(LOAD_CORE, &conf, &folder.path().join("origin"))?;
         process::await_port(&mut origin, port)?;
-        Ok(Self { folder, origin_port: port, _origin: origin })
+        Ok(Self { folder, disk, origin_port: port, _origin: origin })
     }
 
     /// How many requests the origin has answered so far, those for this number included.
@@ -125,6 +135,10 @@ fn origin_conf(folder: &Path, port: u16) -> String {
           server {{
             listen 127.0.0.1:{port}; root {folder}/www;
             location /hit/ {{ add_header Cache-Control 'max-age=86400'; }}
+            location /disk10k/ {{ rewrite ^ /hit/10k last; }}
+            location /disk1m/ {{ rewrite ^ /hit/1m last; }}
+            location /large/ {{ rewrite ^ /hit/1m last; }}
+            location /small/ {{ rewrite ^ /hit/small last; }}
             location /pass/ {{ add_header Cache-Control 'no-store'; return 200 '{body}'; }}
             location = /status {{ stub_status; }}
           }}
@@ -212,6 +226,13 @@ impl Server {
     /// # Errors
     /// The reply is not 200 with the whole body.
     pub fn warm(&mut self, case: Case) -> Result<()> {
+        if let Some((objects, count)) = case.objects() {
+            // More than once: what is asked for once may not be worth keeping.
+            for _ in 0..3 {
+                sweep(self.port, objects, 0..count, || Ok(()))?;
+            }
+            return Ok(());
+        }
         if case.tls() || case == Case::H2 {
             // The first round of load, which is not counted, does it; the generator checks the status.
             return Ok(());
@@ -233,8 +254,16 @@ fn get(port: u16, path: &str) -> Result<String> {
 fn archipel(case: Case, material: &Material) -> Setup {
     let memory = material.folder.path().display();
     let tls = if case.tls() { "[[listen]]\naddress = \"127.0.0.1:0\"\ntls = true\n" } else { "" };
+    let cache = match case.objects() {
+        // A memory tier that is too small to answer.
+        Some(_) => format!(
+            "[cache]\nmemory_bytes_max = \"8MiB\"\n[cache.disk]\npath = \"{}/archipel\"\nbytes_max = \"2GiB\"\n",
+            material.disk.path().display()
+        ),
+        None => String::new(),
+    };
     let node = format!(
-        "workers = 1\n{}\n{tls}[log]\naccess = \"{memory}/archipel-access.log\"\n\
+        "workers = 1\n{}\n{tls}[log]\naccess = \"{memory}/archipel-access.log\"\n{cache}\
          [[certificate]]\ncertificate = \"{memory}/tls/cert.pem\"\nkey = \"{memory}/tls/key.pem\"\n",
         edge::NODE
     );
@@ -252,6 +281,10 @@ fn nginx_conf(case: Case, material: &Material, folder: &Path, port: u16) -> Stri
         _ => "",
     };
     let tls = tls.display();
+    let cache = match case.objects() {
+        Some(_) => format!("{}/nginx keys_zone=c:64m max_size=2g", material.disk.path().display()),
+        None => format!("{folder}/cache keys_zone=c:10m max_size=256m"),
+    };
     let log = "{\"time\":\"$time_iso8601\",\"client\":\"$remote_addr\",\"method\":\"$request_method\",\"host\":\"$host\",\
                \"path\":\"$request_uri\",\"protocol\":\"$server_protocol\",\"status\":$status,\"bytes\":$bytes_sent,\
                \"cache\":\"$upstream_cache_status\",\"seconds\":$request_time,\"agent\":\"$http_user_agent\"}";
@@ -262,7 +295,7 @@ fn nginx_conf(case: Case, material: &Material, folder: &Path, port: u16) -> Stri
           log_format json escape=json '{log}'; access_log {folder}/access.log json buffer=64k flush=1s;
           sendfile on; tcp_nopush on; tcp_nodelay on; keepalive_timeout 600s; keepalive_requests 1000000000;
           open_file_cache max=1000 inactive=600s; {}
-          proxy_cache_path {folder}/cache keys_zone=c:10m max_size=256m inactive=1d use_temp_path=off;
+          proxy_cache_path {cache} inactive=1d use_temp_path=off;
           upstream origin {{ server 127.0.0.1:{}; keepalive 64; keepalive_requests 1000000000; }}
           server {{
             listen 127.0.0.1:{port}{flags};

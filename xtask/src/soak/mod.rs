@@ -3,7 +3,7 @@
 
 mod client;
 mod origin;
-mod plan;
+pub mod plan;
 
 use std::net::SocketAddr;
 use std::path::Path;

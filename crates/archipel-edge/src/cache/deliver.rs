@@ -9,10 +9,10 @@ use archipel_http::range::{self, ByteRange, RangeOutcome};
 use archipel_http::validate::{self, Precondition, Scope};
 use archipel_transport::message::{Reply, ReplyBody, ReplyFields};
 use bytes::Bytes;
-use http::header::{ACCEPT_RANGES, AGE, CONTENT_RANGE, CONTENT_TYPE};
+use http::header::{ACCEPT_RANGES, AGE, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use http::{HeaderValue, Method, StatusCode};
 
-use super::{Meta, codings};
+use super::{Form, Meta, codings, marks, parts, slices};
 use crate::body::{FillBody, TrailedBody};
 use crate::error_page::PROXY_NAME;
 use crate::exchange::{CacheResult, Exchange};
@@ -32,6 +32,18 @@ impl Served {
     /// From the store alone.
     pub(crate) fn stored(result: CacheResult) -> Self {
         Self { result, forward: None, forward_status: None, is_stored: false, collapsed: false, detail: None }
+    }
+
+    /// Fetched, and stored.
+    pub(super) fn miss(plan: &super::Plan) -> Self {
+        Self {
+            result: CacheResult::Miss,
+            forward: Some(plan.why),
+            forward_status: None,
+            is_stored: true,
+            collapsed: plan.collapsed,
+            detail: None,
+        }
     }
 
     /// With what another request was fetching.
@@ -66,13 +78,13 @@ pub(crate) fn mark(ex: &mut Exchange, zone: &LiveZone, reply: &mut Reply, served
         key: None,
         detail: served.detail,
     };
-    reply.add(CACHE_STATUS, status.to_header_value());
+    reply.add(CACHE_STATUS, marks::value(status));
 }
 
-/// A reply made from a complete stored response.
-pub(crate) fn stored(
+/// A reply made from a stored response.
+pub(super) fn stored(
     ex: &mut Exchange,
-    zone: &LiveZone,
+    zone: &Arc<LiveZone>,
     stored: &Arc<Stored<Meta>>,
     age: u32,
     served: &Served,
@@ -81,20 +93,17 @@ pub(crate) fn stored(
         return reply;
     }
     let meta = &stored.meta;
+    match &meta.form {
+        Form::Whole | Form::Slice => {}
+        Form::Part(part) => return parts::stored(ex, zone, stored, part, age, served),
+        Form::Sliced(_) => return slices::lazily(ex, zone, stored, (None, None), served),
+    }
     let mut reply = frozen(stored.status, meta);
-    let headers = &ex.asked.headers;
-    // Two field look-ups decide for most requests that nothing below concerns them.
-    if may_have_preconditions(ex)
-        && validate::evaluate(&ex.asked.method, headers, &meta.facts, Scope::Cache) == Precondition::NotModified
-        && stored.status == StatusCode::OK
-    {
-        not_modified(&mut reply, meta);
-    } else if ex.asked.method == Method::HEAD {
-        reply.body = ReplyBody::Omitted { len: Some(stored.body().len()) };
-    } else if stored.status == StatusCode::OK && headers.contains_key(http::header::RANGE) {
-        ranged(ex, zone, stored, &mut reply);
-    } else {
-        reply.body = whole_of(stored);
+    let length = stored.body().len();
+    match shape(ex, zone, &mut reply, meta, Some(length), true) {
+        Content::None => {}
+        Content::Whole => reply.body = whole_of(stored),
+        Content::Pieces(pieces) => reply.body = body_of_pieces(stored, &pieces),
     }
     finish(ex, zone, reply, meta, age, served)
 }
@@ -113,17 +122,23 @@ pub(crate) fn filling(
     };
     let head = reader.head().clone();
     let meta = &head.meta;
+    if let Form::Part(part) = &meta.form {
+        return parts::filling(ex, zone, reader, part, served);
+    }
     let mut reply = frozen(head.status, meta);
-    let not_changed = may_have_preconditions(ex)
-        && head.status == StatusCode::OK
-        && validate::evaluate(&ex.asked.method, &ex.asked.headers, &meta.facts, Scope::Cache)
-            == Precondition::NotModified;
-    if not_changed {
-        not_modified(&mut reply, meta);
-    } else if ex.asked.method == Method::HEAD {
-        reply.body = ReplyBody::Omitted { len };
-    } else {
-        reply.body = ReplyBody::Stream { body: Box::pin(FillBody::new(reader)), len };
+    match shape(ex, zone, &mut reply, meta, len, false) {
+        Content::None => {}
+        content => {
+            let part = match &content {
+                Content::Pieces(pieces) => pieces.first(),
+                _ => None,
+            };
+            let (body, len) = match part {
+                Some(Piece::Bytes(range)) => (FillBody::part(reader, range.first, range.len()), Some(range.len())),
+                _ => (FillBody::new(reader), len),
+            };
+            reply.body = ReplyBody::Stream { body: Box::pin(body), len };
+        }
     }
     let age = meta.facts.current_age(ex.now());
     finish(ex, zone, reply, meta, age, served)
@@ -135,15 +150,90 @@ pub(super) fn frozen(status: StatusCode, meta: &Meta) -> Reply {
     reply
 }
 
-pub(super) fn may_have_preconditions(ex: &Exchange) -> bool {
-    use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH};
-    ex.asked.headers.contains_key(IF_NONE_MATCH) || ex.asked.headers.contains_key(IF_MODIFIED_SINCE)
+/// What of a response's content goes into a reply.
+pub(super) enum Content {
+    /// Nothing more than the reply has.
+    None,
+    /// All of it.
+    Whole,
+    /// One range, or several with text between them.
+    Pieces(Vec<Piece>),
 }
 
-pub(super) fn not_modified(reply: &mut Reply, meta: &Meta) {
-    reply.status = StatusCode::NOT_MODIFIED;
-    reply.fields = ReplyFields::Owned(validate::not_modified_fields(&meta.fields.map));
-    reply.body = ReplyBody::Empty;
+/// A piece of a reply's body.
+pub(super) enum Piece {
+    /// Bytes of the content, by position.
+    Bytes(ByteRange),
+    /// What stands between ranges.
+    Text(Bytes),
+}
+
+/// Whether the client's preconditions find that it has the response already: then the reply is turned into a 304.
+pub(super) fn is_not_modified(ex: &Exchange, reply: &mut Reply, meta: &Meta) -> bool {
+    // Two field look-ups decide for most requests that nothing here concerns them.
+    let not_modified = may_have_preconditions(ex)
+        && validate::evaluate(&ex.asked.method, &ex.asked.headers, &meta.facts, Scope::Cache)
+            == Precondition::NotModified;
+    if not_modified {
+        reply.status = StatusCode::NOT_MODIFIED;
+        reply.fields = ReplyFields::Owned(validate::not_modified_fields(&meta.fields.map));
+        reply.body = ReplyBody::Empty;
+    }
+    not_modified
+}
+
+/// Turns the reply with a complete response's fields into the one that the request asks for (304, 206, 416, or as it is) and tells
+/// which content belongs to it. `length` is the content's, where known. Without `several`, a request for several ranges gets all.
+pub(super) fn shape(
+    ex: &Exchange,
+    zone: &LiveZone,
+    reply: &mut Reply,
+    meta: &Meta,
+    length: Option<u64>,
+    several: bool,
+) -> Content {
+    let (ok, headers) = (reply.status == StatusCode::OK, &ex.asked.headers);
+    if ok && is_not_modified(ex, reply, meta) {
+        return Content::None;
+    }
+    if ex.asked.method == Method::HEAD {
+        reply.body = ReplyBody::Omitted { len: length };
+        return Content::None;
+    }
+    let Some(length) = length.filter(|_| ok && headers.contains_key(RANGE)) else { return Content::Whole };
+    if !validate::if_range_holds(headers, &meta.facts) {
+        return Content::Whole;
+    }
+    let outcome = match range::parse_range(&ex.asked.method, headers, ex.policy(zone).ranges_max) {
+        Ok(specs) => range::evaluate(&specs, length),
+        Err(ignored) => RangeOutcome::Full(ignored),
+    };
+    let content = match outcome {
+        RangeOutcome::Full(_) => Content::Whole,
+        RangeOutcome::Unsatisfiable => {
+            reply.status = StatusCode::RANGE_NOT_SATISFIABLE;
+            let headers = reply.headers_mut();
+            headers.insert(CONTENT_RANGE, range::unsatisfied_content_range(length));
+            headers.remove(CONTENT_TYPE);
+            Content::None
+        }
+        RangeOutcome::Partial(ranges) => match ranges.as_slice() {
+            [only] => {
+                reply.status = StatusCode::PARTIAL_CONTENT;
+                reply.headers_mut().insert(CONTENT_RANGE, only.content_range(Some(length)));
+                Content::Pieces(vec![Piece::Bytes(*only)])
+            }
+            ranges if several => Content::Pieces(multipart(ex, meta, ranges, length, reply)),
+            _ => Content::Whole,
+        },
+    };
+    reply.headers_mut().entry(ACCEPT_RANGES).or_insert(HeaderValue::from_static("bytes"));
+    content
+}
+
+fn may_have_preconditions(ex: &Exchange) -> bool {
+    use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH};
+    ex.asked.headers.contains_key(IF_NONE_MATCH) || ex.asked.headers.contains_key(IF_MODIFIED_SINCE)
 }
 
 pub(super) fn finish(
@@ -182,7 +272,7 @@ pub(super) fn whole_of(stored: &Stored<Meta>) -> ReplyBody {
 }
 
 /// A part of a stored body.
-fn body_of(stored: &Stored<Meta>, first: u64, len: u64) -> ReplyBody {
+pub(super) fn body_of(stored: &Stored<Meta>, first: u64, len: u64) -> ReplyBody {
     let body = stored.body();
     if len == 0 {
         return ReplyBody::Empty;
@@ -196,55 +286,35 @@ fn body_of(stored: &Stored<Meta>, first: u64, len: u64) -> ReplyBody {
     }
 }
 
-fn ranged(ex: &Exchange, zone: &LiveZone, stored: &Stored<Meta>, reply: &mut Reply) {
-    let length = stored.body().len();
-    let whole = body_of(stored, 0, length);
-    let headers = &ex.asked.headers;
-    if !validate::if_range_holds(headers, &stored.meta.facts) {
-        reply.body = whole;
-        return;
+fn body_of_pieces(stored: &Stored<Meta>, pieces: &[Piece]) -> ReplyBody {
+    if let [Piece::Bytes(range)] = pieces {
+        return body_of(stored, range.first, range.len());
     }
-    let Ok(specs) = range::parse_range(&ex.asked.method, headers, zone.policy.ranges_max) else {
-        reply.body = whole;
-        return;
-    };
-    match range::evaluate(&specs, length) {
-        RangeOutcome::Full(_) => reply.body = whole,
-        RangeOutcome::Unsatisfiable => {
-            reply.status = StatusCode::RANGE_NOT_SATISFIABLE;
-            let headers = reply.headers_mut();
-            headers.insert(CONTENT_RANGE, range::unsatisfied_content_range(length));
-            headers.remove(CONTENT_TYPE);
-            reply.body = ReplyBody::Empty;
+    let mut segments: Vec<Bytes> = Vec::new();
+    for piece in pieces {
+        match piece {
+            Piece::Text(text) => segments.push(text.clone()),
+            Piece::Bytes(range) => segments.extend(stored.body().cursor(range.first..range.last + 1)),
         }
-        RangeOutcome::Partial(ranges) => match ranges.as_slice() {
-            [only] => {
-                reply.status = StatusCode::PARTIAL_CONTENT;
-                reply.headers_mut().insert(CONTENT_RANGE, only.content_range(Some(length)));
-                reply.body = body_of(stored, only.first, only.len());
-            }
-            several => multipart(ex, stored, several, reply),
-        },
     }
-    reply.headers_mut().entry(ACCEPT_RANGES).or_insert(HeaderValue::from_static("bytes"));
+    let len = segments.iter().map(|s| s.len() as u64).sum();
+    ReplyBody::Segments { segments: segments.into(), skip: 0, len }
 }
 
 /// Several ranges (RFC 9110 section 14.6). The boundary is the request's id: it cannot be foreseen by who wrote the body.
-fn multipart(ex: &Exchange, stored: &Stored<Meta>, ranges: &[ByteRange], reply: &mut Reply) {
+fn multipart(ex: &Exchange, meta: &Meta, ranges: &[ByteRange], length: u64, reply: &mut Reply) -> Vec<Piece> {
     let id = ex.id_text();
     let boundary = std::str::from_utf8(&id).unwrap_or_default();
-    let content_type = stored.meta.fields.map.get(CONTENT_TYPE).cloned();
-    let length = stored.body().len();
-    let mut segments: Vec<Bytes> = Vec::new();
+    let content_type = meta.fields.map.get(CONTENT_TYPE).cloned();
+    let mut pieces = Vec::with_capacity(2 * ranges.len() + 1);
     for range in ranges {
-        segments.push(Bytes::from(range::part_head(boundary, content_type.as_ref(), *range, length)));
-        segments.extend(stored.body().cursor(range.first..range.last + 1));
+        pieces.push(Piece::Text(Bytes::from(range::part_head(boundary, content_type.as_ref(), *range, length))));
+        pieces.push(Piece::Bytes(*range));
     }
-    segments.push(Bytes::from(range::part_tail(boundary)));
-    let len = segments.iter().map(|s| s.len() as u64).sum();
+    pieces.push(Piece::Text(Bytes::from(range::part_tail(boundary))));
     reply.status = StatusCode::PARTIAL_CONTENT;
     if let Ok(value) = HeaderValue::try_from(format!("multipart/byteranges; boundary={boundary}")) {
         reply.headers_mut().insert(CONTENT_TYPE, value);
     }
-    reply.body = ReplyBody::Segments { segments: segments.into(), skip: 0, len };
+    pieces
 }

@@ -20,11 +20,16 @@ use crate::node::Node;
 
 /// Targets (without query) in the index; the oldest goes.
 pub(crate) const EQUIVALENT_PATHS_MAX: usize = 65_536;
+/// Bytes of memory of the index; the oldest target goes.
+pub(crate) const EQUIVALENT_BYTES_MAX: usize = 32 << 20;
 /// Responses of one target that are remembered, and tried; the oldest goes.
 pub(crate) const EQUIVALENTS_PER_PATH_MAX: usize = 16;
 
 /// Shards of the index.
 const SHARDS: usize = 16;
+
+/// Bytes of memory for each entry beside its texts, and for each target.
+const ENTRY_BYTES: usize = 160;
 
 /// The index.
 pub(crate) struct Equivalents {
@@ -39,6 +44,8 @@ struct Shard {
     /// Hashes in the order they came; names also what went since.
     order: VecDeque<(u128, u64)>,
     made: u64,
+    /// Bytes of memory of all entries.
+    bytes: usize,
 }
 
 struct Path {
@@ -55,6 +62,10 @@ struct Known {
 }
 
 impl Known {
+    fn bytes(&self) -> usize {
+        self.rule.heap_bytes() + self.target.len() + self.extra.len() + ENTRY_BYTES
+    }
+
     fn is(&self, target: &str, extra: &str) -> bool {
         *self.target == *target && *self.extra == *extra
     }
@@ -119,22 +130,30 @@ impl Equivalents {
     fn forget(&self, key: &CacheKey<'_>, seed: (u64, u64), target: &str) {
         let hash = hash(key, seed);
         let mut shard = self.lock(hash);
-        let Some(path) = shard.paths.get_mut(&hash) else { return };
-        path.known.retain(|known| !known.is(target, key.extra));
-        if path.known.is_empty() {
-            shard.paths.remove(&hash);
-            self.paths.fetch_sub(1, Ordering::Relaxed);
-        }
+        let before = shard.paths.len();
+        shard.forget(hash, target, key.extra);
+        self.paths.fetch_sub(before - shard.paths.len(), Ordering::Relaxed);
+    }
+}
+
+impl Path {
+    fn bytes(&self) -> usize {
+        self.known.iter().map(Known::bytes).sum::<usize>() + ENTRY_BYTES
     }
 }
 
 impl Shard {
     fn insert(&mut self, hash: u128, new: Known) -> Option<&'static str> {
-        let Some(path) = self.paths.get_mut(&hash) else {
-            self.made += 1;
-            self.paths.insert(hash, Path { number: self.made, known: SmallVec::from_iter([new]) });
-            self.order.push_back((hash, self.made));
-            return self.trim();
+        let mut path = match self.paths.remove(&hash) {
+            Some(path) => {
+                self.bytes -= path.bytes();
+                path
+            }
+            None => {
+                self.made += 1;
+                self.order.push_back((hash, self.made));
+                Path { number: self.made, known: SmallVec::new() }
+            }
         };
         path.known.retain(|known| !known.is(&new.target, &new.extra));
         let full = path.known.len() >= EQUIVALENTS_PER_PATH_MAX;
@@ -142,19 +161,37 @@ impl Shard {
             path.known.remove(0);
         }
         path.known.push(new);
-        full.then_some("equivalents_per_path_max")
+        self.bytes += path.bytes();
+        self.paths.insert(hash, path);
+        self.trim().or(full.then_some("equivalents_per_path_max"))
+    }
+
+    fn forget(&mut self, hash: u128, target: &str, extra: &str) {
+        let Some(mut path) = self.paths.remove(&hash) else { return };
+        self.bytes -= path.bytes();
+        path.known.retain(|known| !known.is(target, extra));
+        if !path.known.is_empty() {
+            self.bytes += path.bytes();
+            self.paths.insert(hash, path);
+        }
     }
 
     fn trim(&mut self) -> Option<&'static str> {
         let mut dropped = None;
-        while self.order.len() > EQUIVALENT_PATHS_MAX / SHARDS {
-            let Some((hash, number)) = self.order.pop_front() else { break };
-            if self.paths.get(&hash).is_some_and(|path| path.number == number) {
-                self.paths.remove(&hash);
-                dropped = Some("equivalent_paths_max");
+        loop {
+            let bound = match self.order.len() > EQUIVALENT_PATHS_MAX / SHARDS {
+                true => "equivalent_paths_max",
+                false if self.bytes > EQUIVALENT_BYTES_MAX / SHARDS => "equivalent_bytes_max",
+                false => return dropped,
+            };
+            let Some((hash, number)) = self.order.pop_front() else { return dropped };
+            if self.paths.get(&hash).is_some_and(|path| path.number == number)
+                && let Some(path) = self.paths.remove(&hash)
+            {
+                self.bytes -= path.bytes();
+                dropped = Some(bound);
             }
         }
-        dropped
     }
 }
 
@@ -261,6 +298,19 @@ mod tests {
         let mut reached = false;
         for n in 0..EQUIVALENT_PATHS_MAX * 2 {
             reached |= index.insert(&key(&format!("/{n}?x")), SEED, rule("params")) == Some("equivalent_paths_max");
+        }
+        let mut bytes_reached = false;
+        for n in 0..1_000 {
+            let long = format!("/long-{n}?{}", "x".repeat(100_000));
+            bytes_reached |= index.insert(&key(&long), SEED, rule("params")) == Some("equivalent_bytes_max");
+        }
+        let bytes: usize = index.shards.iter().map(|shard| shard.lock().unwrap().bytes).sum();
+        assert!(bytes_reached && bytes <= EQUIVALENT_BYTES_MAX, "{bytes}");
+        let paths: usize = index.shards.iter().map(|shard| shard.lock().unwrap().paths.len()).sum();
+        assert_eq!(paths, index.paths.load(Ordering::Relaxed));
+        for shard in &index.shards {
+            let shard = shard.lock().unwrap();
+            assert_eq!(shard.bytes, shard.paths.values().map(Path::bytes).sum::<usize>());
         }
         assert!(reached && index.paths.load(Ordering::Relaxed) <= EQUIVALENT_PATHS_MAX);
     }

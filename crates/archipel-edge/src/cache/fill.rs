@@ -1,42 +1,41 @@
 //! Bodies on their way into the store, and revalidation in the background.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
-use archipel_cache::{FillError, FillWriter, Filling, KeyRef, Store, Stored};
+use archipel_cache::{FillError, FillWriter, Filling, Head, KeyRef, Store, Stored};
+use archipel_http::StoredMeta;
 use archipel_http::cache_status::Forward;
+use archipel_http::range::ByteRange;
+use archipel_http::slices::{self, Grid, Verdict};
 use archipel_transport::body::{BodyError, RequestBody};
 use archipel_transport::interim::Interim;
 use archipel_transport::message::{ReplyBody, StreamBody};
-use http::Method;
+use http::{Method, StatusCode};
 
+use super::slices_fetch::streamed;
 use super::{Kind, Meta, Plan, key_of};
 use crate::exchange::{Asked, Exchange};
 use crate::live::LiveZone;
-use crate::pipeline;
+use crate::node::Node;
 use crate::reasons;
+use crate::route::Route;
+use crate::{origin, pipeline};
 
-/// Revalidations in the background at once, in the whole process.
-const REFRESHES_MAX: usize = 512;
-
-static REFRESHES: AtomicUsize = AtomicUsize::new(0);
-
-/// A place among the background revalidations.
-struct Place;
+/// A place among the background revalidations of the node.
+struct Place(Arc<Node>);
 
 impl Place {
-    fn take() -> Option<Self> {
-        if REFRESHES.fetch_add(1, Ordering::Relaxed) >= REFRESHES_MAX {
-            REFRESHES.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        Some(Self)
+    fn take(node: &Arc<Node>, places_max: usize) -> Option<Self> {
+        let free = |taken: usize| (taken < places_max).then_some(taken + 1);
+        let taken = node.revalidations.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free);
+        taken.is_ok().then(|| Self(node.clone()))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        REFRESHES.fetch_sub(1, Ordering::Relaxed);
+        self.0.revalidations.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -45,8 +44,9 @@ pub(super) fn refresh(ex: &Exchange, zone: &LiveZone, stored: &Arc<Stored<Meta>>
     if ex.conn.is_none() {
         return;
     }
-    let Some(place) = Place::take() else {
-        ex.count(reasons::BACKGROUND_SKIPPED, "refreshes_max");
+    let places_max = ex.live.snapshot.node.limits.background_revalidations_max;
+    let Some(place) = Place::take(&ex.worker.node, places_max) else {
+        ex.count(reasons::BACKGROUND_SKIPPED, "background_revalidations_max");
         return;
     };
     let lead = {
@@ -59,6 +59,18 @@ pub(super) fn refresh(ex: &Exchange, zone: &LiveZone, stored: &Arc<Stored<Meta>>
         return;
     };
     ex.worker.metrics.revalidations_in_background.add(1);
+    let mut background = background(ex);
+    let mut plan = Plan::new(Kind::Whole(Some(stored.clone())), Forward::Stale, lead.stamp());
+    plan.lead = Some(lead);
+    tokio::spawn(async move {
+        let _place = place;
+        // What is to be stored is stored by the fill's own task; the reply itself is for nobody.
+        drop(Box::pin(pipeline::from_origin(&mut background, plan)).await);
+    });
+}
+
+/// An exchange that asks the origin what `ex` asks, for nobody in particular: a GET without content.
+pub(super) fn background(ex: &Exchange) -> Exchange {
     let asked = Asked {
         method: Method::GET,
         version: ex.asked.version,
@@ -76,27 +88,53 @@ pub(super) fn refresh(ex: &Exchange, zone: &LiveZone, stored: &Arc<Stored<Meta>>
     background.live = ex.live.clone();
     background.zone = ex.zone.clone();
     background.ruling = ex.ruling.clone();
-    let plan = Plan {
-        kind: Kind::Whole(Some(stored.clone())),
-        why: Forward::Stale,
-        stamp: lead.stamp(),
-        lead: Some(lead),
-        collapsed: false,
-    };
-    tokio::spawn(async move {
-        let _place = place;
-        // What is to be stored is stored by the fill's own task; the reply itself is for nobody.
-        drop(Box::pin(pipeline::from_origin(&mut background, plan)).await);
-    });
+    background
 }
 
-/// Carries a body from the origin into a fill, and the fill into the store.
+/// What it takes to fetch the rest of a body whose origin breaks off (RFC 9111 section 3.3).
+pub(super) struct Rest {
+    ex: Exchange,
+    zone: Arc<LiveZone>,
+    facts: StoredMeta,
+    length: u64,
+}
+
+impl Rest {
+    /// `None` where the rest could not be told from the rest of another representation.
+    pub(super) fn of(ex: &Exchange, zone: &Arc<LiveZone>, head: &Head<Meta>, length: Option<u64>) -> Option<Box<Self>> {
+        let facts = &head.meta.facts;
+        let (true, Some(length)) = (head.status == StatusCode::OK && slices::may_slice(facts), length) else {
+            return None;
+        };
+        Some(Box::new(Self { ex: background(ex), zone: zone.clone(), facts: facts.clone(), length }))
+    }
+
+    /// The bytes from `first` on.
+    async fn fetch(mut self: Box<Self>, first: u64) -> Option<StreamBody> {
+        let grid = Grid::new(self.length, self.length)?;
+        let range = ByteRange { first, last: self.length.checked_sub(1).filter(|last| *last >= first)? };
+        let plan = Plan::of(Kind::Piece(Box::new(self.facts.clone()), range, Some(self.length)), &self.ex);
+        let route = Route::of(&self.zone);
+        let request = origin::request(&mut self.ex, &route, &plan);
+        let reply = origin::fetch(&mut self.ex, &route, request).await.ok()?;
+        let came = match slices::judge(&self.facts, &grid, range, reply.status, &reply.headers) {
+            Verdict::Piece(came) => came == range,
+            Verdict::Whole => first == 0,
+            _ => false,
+        };
+        self.ex.worker.metrics.fills_resumed.add(u64::from(came));
+        came.then(|| streamed(reply.body))
+    }
+}
+
+/// Carries a body from the origin into a fill, and the fill into the store. Where the origin breaks off, the rest is asked for once.
 pub(super) async fn pump(
     mut body: StreamBody,
     mut writer: FillWriter<Meta>,
     filling: Option<Filling<Meta>>,
     store: Arc<Store<Meta>>,
     object_bytes_max: u64,
+    mut rest: Option<Box<Rest>>,
 ) {
     let mut bytes = 0;
     let mut trailers = None;
@@ -107,8 +145,17 @@ pub(super) async fn pump(
         match std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
             None => break,
             Some(Err(error)) => {
-                writer.fail(FillError::Failed(word(error)));
-                return;
+                let again = match rest.take() {
+                    Some(rest) => rest.fetch(bytes).await,
+                    None => None,
+                };
+                match again {
+                    Some(again) => body = again,
+                    None => {
+                        writer.fail(FillError::Failed(word(error)));
+                        return;
+                    }
+                }
             }
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => {
@@ -129,7 +176,7 @@ pub(super) async fn pump(
     drop(filling);
 }
 
-fn word(error: BodyError) -> &'static str {
+pub(super) fn word(error: BodyError) -> &'static str {
     match error {
         BodyError::TimedOut => "connection_read_timeout",
         BodyError::Malformed(_) => "http_response_transfer_coding",

@@ -4,9 +4,12 @@
 //! - [`join`]: waiting for another request's fetch instead of fetching;
 //! - [`reply`]: what an origin's reply means for the store and for the client;
 //! - [`fill`]: bodies on their way into the store, and revalidation in the background;
+//! - [`parts`]: replies to range requests, stored as parts;
+//! - [`slices`]: large objects in slices;
 //! - [`rules`]: what the zone's rules change for a request: policy, key, bypass;
 //! - [`equivalents`]: stored responses that answer other queries too;
 //! - [`deliver`]: replies made from stored responses: ranges, preconditions, `Age`, `Cache-Status`;
+//! - [`marks`]: `Cache-Status` values that are the same request after request;
 //! - [`codings`]: forms of responses: gzip, br, zstd, or decoded.
 //!
 //! Must never read bytes from a socket or decide what a field means.
@@ -16,8 +19,13 @@ mod deliver;
 pub(crate) mod equivalents;
 mod fill;
 mod join;
+mod marks;
+mod parts;
 mod reply;
 pub(crate) mod rules;
+mod slices;
+mod slices_body;
+mod slices_fetch;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -25,7 +33,10 @@ use std::sync::Arc;
 use archipel_cache::{KeyRef, LeaderGuard, PurgeStamp, Stored};
 use archipel_http::cache_status::Forward;
 use archipel_http::key::CacheKey;
+use archipel_http::partial::{self, Part};
+use archipel_http::range::{ByteRange, RangeSpec};
 use archipel_http::reuse::{self, Bypass, Reuse, Revalidate};
+use archipel_http::sink::FieldSink;
 use archipel_http::stored::StoredMeta;
 use archipel_http::vary::VaryValues;
 use archipel_transport::message::{FrozenFields, Reply};
@@ -50,8 +61,34 @@ pub(crate) struct Meta {
     pub(crate) vary: VaryValues,
     /// The fields, ready to be sent.
     pub(crate) fields: Arc<FrozenFields>,
+    /// What of the response the object is.
+    pub(crate) form: Form,
     /// What it can be made into, or what it was made of.
     pub(crate) forms: codings::Forms,
+}
+
+/// What of a response a stored object is.
+#[derive(Debug)]
+pub(crate) enum Form {
+    /// All of it.
+    Whole,
+    /// The head and a part of the content, as a 206 brought it.
+    Part(Box<Part>),
+    /// The head; the content is in slices.
+    Sliced(Box<slices::Sliced>),
+    /// One slice; answers no request by itself.
+    Slice,
+}
+
+impl Meta {
+    /// The length of the complete content of a stored response, where it is known.
+    fn complete(&self, body: &archipel_cache::Body) -> Option<u64> {
+        match &self.form {
+            Form::Whole | Form::Slice => Some(body.len()),
+            Form::Part(part) => part.complete,
+            Form::Sliced(sliced) => Some(sliced.grid.length()),
+        }
+    }
 }
 
 /// What to do with a request that the store did not answer.
@@ -65,20 +102,41 @@ pub(crate) struct Plan {
     lead: Option<LeaderGuard<Meta>>,
     /// It waited for another one's fetch, in vain.
     collapsed: bool,
+    /// What came of a range that this plan asked for before.
+    ranges: Ranges,
+}
+
+/// Whether the origin answers a request for a range with one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ranges {
+    NotAsked,
+    Answered,
+    Ignored,
 }
 
 enum Kind {
     /// Past the cache.
     Bypass,
-    /// To the origin as the client asked it (HEAD, Range): nothing of it is stored, what is stored may be freshened.
+    /// To the origin as the client asked it (HEAD, Range): what is stored may be freshened, a part may be stored.
     AsAsked(Option<Arc<Stored<Meta>>>),
     /// For the whole response, which is stored if it may be.
     Whole(Option<Arc<Stored<Meta>>>),
+    /// For the slices that the client's range touches, with nothing known of the response.
+    Probe(RangeSpec),
+    /// For these bytes of a response of which others are there already.
+    Piece(Box<StoredMeta>, ByteRange, Option<u64>),
+    /// Not to the origin yet: this sliced response answers, some of it has to be fetched.
+    Slices(Arc<Stored<Meta>>, u32, Served),
 }
 
 impl Plan {
-    fn bypass(ex: &Exchange, why: Forward) -> Self {
-        Self { kind: Kind::Bypass, why, stamp: ex.worker.node.store.stamp(), lead: None, collapsed: false }
+    fn new(kind: Kind, why: Forward, stamp: PurgeStamp) -> Self {
+        Self { kind, why, stamp, lead: None, collapsed: false, ranges: Ranges::NotAsked }
+    }
+
+    /// A plan that begins now.
+    fn of(kind: Kind, ex: &Exchange) -> Self {
+        Self::new(kind, Forward::UriMiss, ex.worker.node.store.stamp())
     }
 
     /// The stored response that the request should validate.
@@ -89,9 +147,32 @@ impl Plan {
         }
     }
 
-    /// Whether the origin is asked for the whole response whatever part the client wants.
-    pub(crate) fn asks_for_whole(&self) -> bool {
-        matches!(self.kind, Kind::Whole(_))
+    /// Whether the client's own preconditions and range stay out of the request: they could be answered with 304 or 206, which is
+    /// not what is to be stored.
+    pub(crate) fn has_own_conditions(&self) -> bool {
+        matches!(self.kind, Kind::Whole(_) | Kind::Probe(_) | Kind::Piece(..))
+    }
+
+    /// The preconditions and the range that the origin is to see, where they are not the client's.
+    pub(crate) fn write_conditions(&self, to: &mut impl FieldSink) {
+        match &self.kind {
+            Kind::Bypass | Kind::AsAsked(_) | Kind::Slices(..) => {}
+            Kind::Whole(_) => {
+                if let Some(meta) = self.validates() {
+                    reuse::write_conditions(meta, to);
+                }
+            }
+            Kind::Probe(range) => to.put(&RANGE, &range.to_field()),
+            Kind::Piece(facts, range, complete) => {
+                partial::write_piece(facts, *range, *complete, to);
+            }
+        }
+    }
+
+    /// Whether others may wait for what this plan fetches.
+    fn is_shared(&self) -> bool {
+        // What only this client asks for (a reload) is not worth another's wait, and must not be answered with less.
+        self.why != Forward::Request && matches!(self.kind, Kind::Whole(_) | Kind::Probe(_))
     }
 
     /// Whether nothing of it is looked up or stored.
@@ -101,8 +182,8 @@ impl Plan {
 
     fn stale(&self) -> Option<&Arc<Stored<Meta>>> {
         match &self.kind {
-            Kind::Bypass => None,
             Kind::AsAsked(stored) | Kind::Whole(stored) => stored.as_ref(),
+            _ => None,
         }
     }
 }
@@ -116,6 +197,26 @@ pub(crate) fn key_of<'a>(ex: &'a Exchange, zone: &LiveZone) -> CacheKey<'a> {
         Some(ruling) => (ruling.target.as_deref().unwrap_or(&ex.asked.path_and_query), &*ruling.extra),
     };
     CacheKey { zone: zone.zone.id, scheme: ex.asked.scheme, host: &ex.asked.authority, path_and_query, extra }
+}
+
+/// A key's hash. Two halves, for the reason that [`Exchange::id`] gives.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyHash([u64; 2]);
+
+impl KeyHash {
+    fn of(key: &KeyRef<'_, CacheKey<'_>>) -> Self {
+        Self([(key.hash >> 64) as u64, key.hash as u64])
+    }
+}
+
+/// An exchange's key as the store sees it. It is hashed once: nothing changes a request after its key is made.
+pub(crate) fn key_ref<'a>(ex: &Exchange, key: &'a CacheKey<'a>) -> KeyRef<'a, CacheKey<'a>> {
+    match ex.key_hash {
+        Some(KeyHash([high, low])) => {
+            KeyRef { hash: u128::from(high) << 64 | u128::from(low), text: key, zone: key.zone }
+        }
+        None => KeyRef::new(key, ex.worker.node.key_seed),
+    }
 }
 
 /// What the store has for a request.
@@ -134,21 +235,30 @@ pub(crate) enum Found {
 pub(crate) fn find(ex: &Exchange, zone: &LiveZone) -> Found {
     let node = &ex.worker.node;
     let own = key_of(ex, zone);
-    let key = KeyRef::new(&own, node.key_seed);
+    let key = key_ref(ex, &own);
     let headers = &ex.asked.headers;
     let policy = ex.policy(zone);
     let fits = |stored: &Stored<Meta>| {
         stored.meta.facts.vary.matches(&stored.meta.vary, headers, &policy.vary)
             && stored.meta.forms.fit(&zone.zone.compression)
+            && match &stored.meta.form {
+                Form::Whole | Form::Sliced(_) => true,
+                Form::Part(part) => parts::answers(ex, zone, &stored.meta.facts, part),
+                Form::Slice => false,
+            }
     };
-    let Some(found) = node.store.lookup(&key, fits) else {
+    let found = node.store.lookup(&key, fits);
+    // A part is served while it is fresh; what is asked of the origin then is the part anew.
+    let is_part = |stored: &Stored<Meta>| matches!(stored.meta.form, Form::Part(_));
+    let Some(found) = found.filter(|found| !found.soft_purged || !is_part(&found.stored)) else {
         if let Some(found) = equivalent(ex, zone, &own, fits) {
             return found;
         }
         if reuse::is_only_if_cached(headers, policy) {
             return Found::OnlyIfCached;
         }
-        return Found::Missing { other_variants: !node.store.variants(&key).is_empty() };
+        let is_other = |stored: &Arc<Stored<Meta>>| !is_part(stored);
+        return Found::Missing { other_variants: node.store.variants(&key).iter().any(is_other) };
     };
     let stored = found.stored;
     if found.soft_purged {
@@ -220,8 +330,9 @@ pub(crate) fn look_up(ex: &mut Exchange) -> ControlFlow<Reply, Plan> {
         ex.reason = Some(reason);
         ex.count(reasons::BYPASSES, reason);
         ex.note("cache", "bypass", || reason.to_owned());
-        return ControlFlow::Continue(Plan::bypass(ex, why));
+        return ControlFlow::Continue(Plan::new(Kind::Bypass, why, ex.worker.node.store.stamp()));
     }
+    ex.key_hash = Some(KeyHash::of(&key_ref(ex, &key_of(ex, &zone))));
     let (kind, why) = match find(ex, &zone) {
         Found::Serve { stored, age, stale, refresh } => {
             if stale {
@@ -232,7 +343,13 @@ pub(crate) fn look_up(ex: &mut Exchange) -> ControlFlow<Reply, Plan> {
             }
             ex.note("cache", if stale { "stale" } else { "hit" }, || format!("age {age} s, key {}", stored.key));
             let served = Served::stored(if stale { CacheResult::Stale } else { CacheResult::Hit });
-            return ControlFlow::Break(deliver::stored(ex, &zone, &stored, age, &served));
+            if !matches!(stored.meta.form, Form::Sliced(_)) {
+                return ControlFlow::Break(deliver::stored(ex, &zone, &stored, age, &served));
+            }
+            match slices::at_once(ex, &zone, &stored, age, &served) {
+                Some(reply) => return ControlFlow::Break(reply),
+                None => (Kind::Slices(stored, age, served), Forward::UriMiss),
+            }
         }
         Found::OnlyIfCached => return ControlFlow::Break(only_if_cached(ex)),
         Found::Ask { stored, why } => {
@@ -243,7 +360,7 @@ pub(crate) fn look_up(ex: &mut Exchange) -> ControlFlow<Reply, Plan> {
             };
             ex.reason = Some(why.as_str());
             ex.count(reasons::FORWARDS, why.as_str());
-            (kind_of(ex, Some(stored)), forward)
+            (kind_of(ex, &zone, Some(stored)), forward)
         }
         Found::Missing { other_variants } => {
             let why = if other_variants { Forward::VaryMiss } else { Forward::UriMiss };
@@ -252,17 +369,23 @@ pub(crate) fn look_up(ex: &mut Exchange) -> ControlFlow<Reply, Plan> {
             let reason = if other_variants { "vary_miss" } else { "uri_miss" };
             ex.reason = Some(reason);
             ex.count(reasons::FORWARDS, reason);
-            (kind_of(ex, None), why)
+            (kind_of(ex, &zone, None), why)
         }
     };
     let stamp = ex.worker.node.store.stamp();
-    ControlFlow::Continue(Plan { kind, why, stamp, lead: None, collapsed: false })
+    ControlFlow::Continue(Plan::new(kind, why, stamp))
 }
 
-fn kind_of(ex: &Exchange, stored: Option<Arc<Stored<Meta>>>) -> Kind {
-    let partial = ex.asked.headers.contains_key(RANGE);
-    let head_miss = ex.asked.method == Method::HEAD && stored.is_none();
-    if head_miss || (partial && stored.is_none()) { Kind::AsAsked(None) } else { Kind::Whole(stored) }
+fn kind_of(ex: &Exchange, zone: &LiveZone, stored: Option<Arc<Stored<Meta>>>) -> Kind {
+    if stored.is_some() {
+        Kind::Whole(stored)
+    } else if ex.asked.method == Method::HEAD {
+        Kind::AsAsked(None)
+    } else if ex.asked.headers.contains_key(RANGE) {
+        slices::probe(ex, zone).map_or(Kind::AsAsked(None), Kind::Probe)
+    } else {
+        Kind::Whole(None)
+    }
 }
 
 fn only_if_cached(ex: &mut Exchange) -> Reply {

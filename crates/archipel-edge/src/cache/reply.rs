@@ -3,9 +3,11 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use archipel_cache::{Body, Head, KeyRef, LeaderGuard, Stored};
+use archipel_cache::{Body, Head, LeaderGuard, Stored};
 use archipel_http::deception;
 use archipel_http::no_vary_search::NoVarySearch;
+use archipel_http::policy::SetCookie;
+use archipel_http::range::ByteRange;
 use archipel_http::reuse::{self, OriginFailure, StaleRefused};
 use archipel_http::storage::{self, NotStored, Storable, StoreRequest};
 use archipel_http::stored::StoredMeta;
@@ -15,11 +17,12 @@ use archipel_http::{UnixSeconds, hop};
 use archipel_transport::message::{FrozenFields, Reply, ReplyBody, ReplyFields};
 use archipel_transport::origin::{OriginError, OriginReply};
 use bytes::Bytes;
-use http::header::{AGE, DATE, ETAG, LAST_MODIFIED, UPGRADE};
+use http::header::{AGE, DATE, ETAG, LAST_MODIFIED, SET_COOKIE, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::deliver::{self, Served};
-use super::{Kind, Meta, Plan, codings, fill, key_of};
+use super::slices_fetch::streamed;
+use super::{Form, Kind, Meta, Plan, codings, fill, key_of, key_ref, parts, slices};
 use crate::clock::SystemTime;
 use crate::error_page::{self, Failure};
 use crate::exchange::{CacheResult, Exchange, unix};
@@ -29,8 +32,10 @@ use crate::purge;
 use crate::reasons;
 use crate::route::Route;
 
-/// How long a key is remembered as uncacheable, in seconds: requests for it are not held up for each other.
-const HIT_FOR_MISS_SECONDS: u64 = 10;
+/// Until when a key is remembered as uncacheable, in seconds: requests for it are not held up for each other.
+pub(super) fn hit_for_miss_until(ex: &Exchange, zone: &LiveZone) -> u64 {
+    u64::try_from(ex.now().0).unwrap_or(0) + zone.zone.cache.hit_for_miss.as_secs()
+}
 
 /// Turns what came from the origin into the reply to the client, and stores what may be stored.
 pub(crate) async fn on_reply(
@@ -46,7 +51,7 @@ pub(crate) async fn on_reply(
     }
     let mut reply = match fetched {
         Ok(reply) => reply,
-        Err(error) => return ControlFlow::Break(failed(ex, &zone, plan, &error)),
+        Err(error) => return ControlFlow::Break(failed_leading(ex, &zone, plan, error)),
     };
     purge::invalidate(ex, &zone, reply.status, &reply.headers);
     if reply.status == StatusCode::NOT_MODIFIED && validated {
@@ -57,9 +62,9 @@ pub(crate) async fn on_reply(
                 ex.count(reasons::REVALIDATIONS, "other_response");
                 plan.kind = Kind::Whole(None);
                 let again = origin::request(ex, route, &plan);
-                match origin::fetch(ex, route, again).await {
+                match Box::pin(origin::fetch(ex, route, again)).await {
                     Ok(again) => reply = again,
-                    Err(error) => return ControlFlow::Break(failed(ex, &zone, plan, &error)),
+                    Err(error) => return ControlFlow::Break(failed_leading(ex, &zone, plan, error)),
                 }
             }
         }
@@ -67,6 +72,10 @@ pub(crate) async fn on_reply(
     if let Some(answer) = stale_for_error(ex, &zone, &mut plan, OriginFailure::Status(reply.status)) {
         return ControlFlow::Continue(answer);
     }
+    let (mut plan, reply) = match parts::on_reply(ex, &zone, plan, reply) {
+        ControlFlow::Break(answer) => return ControlFlow::Continue(answer),
+        ControlFlow::Continue(going_on) => going_on,
+    };
     let whole = matches!(plan.kind, Kind::Whole(_)) && ex.asked.method == Method::GET;
     if !whole && may_be_stored_post(ex, &zone, &reply) {
         // What this request itself has just made invalid is older than its reply.
@@ -76,28 +85,43 @@ pub(crate) async fn on_reply(
         return ControlFlow::Continue(pass(ex, &zone, plan, reply, None));
     }
     let now = unix(SystemTime::now());
-    let request_time = ex.now();
-    let asked = StoreRequest {
+    let len = reply.body.len();
+    let sliced = slices::applies(&zone, &plan, reply.status, &reply.headers, len);
+    let too_large = |meta: &StoredMeta| {
+        len.is_some_and(|n| n > object_bytes_max(ex, &zone)) && !(sliced && archipel_http::slices::may_slice(meta))
+    };
+    let decided = match storage::may_store(&asked(ex), reply.status, &reply.headers, ex.policy(&zone), now) {
+        Ok(storable) if too_large(&storable.meta) => Err(NotStored::TooLarge.as_str()),
+        Ok(_) if deceives(ex, &zone, &reply.headers) => Err("content_type_mismatch"),
+        Ok(storable) => Ok(storable),
+        Err(reason) => Err(reason.as_str()),
+    };
+    ControlFlow::Continue(match decided {
+        Ok(storable) => store(ex, &zone, plan, reply, storable, sliced),
+        Err(reason) => pass(ex, &zone, plan, reply, Some(reason)),
+    })
+}
+
+/// The request as the decision on storing sees it.
+pub(super) fn asked(ex: &Exchange) -> StoreRequest<'_> {
+    StoreRequest {
         method: &ex.asked.method,
         headers: &ex.asked.headers,
         scheme: ex.asked.scheme,
         host: &ex.asked.authority,
         path_and_query: &ex.asked.path_and_query,
-        request_time,
-    };
-    let too_large = reply.body.len().is_some_and(|n| n > ex.policy(&zone).object_bytes_max);
-    let decided = match storage::may_store(&asked, reply.status, &reply.headers, ex.policy(&zone), now) {
-        Ok(_) if too_large => Err(NotStored::TooLarge.as_str()),
-        Ok(_) if ex.policy(&zone).deception_guard && deception::deceives(ex.asked.path(), &reply.headers) => {
-            Err("content_type_mismatch")
-        }
-        Ok(storable) => Ok(storable),
-        Err(reason) => Err(reason.as_str()),
-    };
-    ControlFlow::Continue(match decided {
-        Ok(storable) => store(ex, &zone, plan, reply, storable),
-        Err(reason) => pass(ex, &zone, plan, reply, Some(reason)),
-    })
+        request_time: ex.now(),
+    }
+}
+
+/// Largest object that is stored in one piece for this request, in bytes.
+pub(super) fn object_bytes_max(ex: &Exchange, zone: &LiveZone) -> u64 {
+    zone.object_bytes_max.min(ex.policy(zone).object_bytes_max)
+}
+
+/// Whether a reply does not fit the name that it was asked for by, where the zone looks at that.
+pub(super) fn deceives(ex: &Exchange, zone: &LiveZone, headers: &HeaderMap) -> bool {
+    ex.policy(zone).deception_guard && deception::deceives(ex.asked.path(), headers)
 }
 
 /// How an origin answered the question whether a stored response still holds; a 304 is counted for what it comes to.
@@ -122,13 +146,34 @@ fn may_be_stored_post(ex: &Exchange, zone: &LiveZone, reply: &OriginReply) -> bo
         && matches!(reply.body, ReplyBody::Full(_) | ReplyBody::Empty)
 }
 
-/// No reply: something stale where that is allowed, else the error.
-fn failed(ex: &mut Exchange, zone: &LiveZone, mut plan: Plan, error: &OriginError) -> Reply {
-    if !matches!(error, OriginError::RequestBody(_))
-        && let Some(answer) = stale_for_error(ex, zone, &mut plan, OriginFailure::Unreachable)
-    {
+/// No reply to a request that others may wait for: something stale where that is allowed, else the error, of which they hear.
+fn failed_leading(ex: &mut Exchange, zone: &Arc<LiveZone>, mut plan: Plan, error: OriginError) -> Reply {
+    if let Some(answer) = stale_for_failure(ex, zone, &mut plan, &error) {
         return answer;
     }
+    let error = Arc::new(error);
+    if let Some(guard) = plan.lead.take().filter(|_| !matches!(*error, OriginError::RequestBody(_))) {
+        guard.fail(error.clone());
+    }
+    no_reply(ex, zone, &plan, &error)
+}
+
+/// No reply, to a request that nobody waits for.
+pub(super) fn failed(ex: &mut Exchange, zone: &Arc<LiveZone>, mut plan: Plan, error: &OriginError) -> Reply {
+    match stale_for_failure(ex, zone, &mut plan, error) {
+        Some(answer) => answer,
+        None => no_reply(ex, zone, &plan, error),
+    }
+}
+
+fn stale_for_failure(ex: &mut Exchange, zone: &Arc<LiveZone>, plan: &mut Plan, error: &OriginError) -> Option<Reply> {
+    if matches!(error, OriginError::RequestBody(_)) {
+        return None;
+    }
+    stale_for_error(ex, zone, plan, OriginFailure::Unreachable)
+}
+
+fn no_reply(ex: &mut Exchange, zone: &LiveZone, plan: &Plan, error: &OriginError) -> Reply {
     tracing::debug!(zone = &*zone.zone.name, %error, "no reply from the origin");
     let failure = Failure::origin(error);
     if failure.proxy.is_some() {
@@ -152,8 +197,11 @@ fn failed(ex: &mut Exchange, zone: &LiveZone, mut plan: Plan, error: &OriginErro
 }
 
 /// A stored response that may stand in for a failure (RFC 9111 section 4.2.4, RFC 5861 section 4).
-fn stale_for_error(ex: &mut Exchange, zone: &LiveZone, plan: &mut Plan, failure: OriginFailure) -> Option<Reply> {
+fn stale_for_error(ex: &mut Exchange, zone: &Arc<LiveZone>, plan: &mut Plan, failure: OriginFailure) -> Option<Reply> {
     let stored = plan.stale()?.clone();
+    if matches!(stored.meta.form, Form::Sliced(_)) && !slices::is_all_stored(ex, zone, &stored) {
+        return None;
+    }
     let now = unix(SystemTime::now());
     let (headers, facts, policy) = (&ex.asked.headers, &stored.meta.facts, ex.policy(zone));
     let refused = match reuse::may_serve_stale_on_error(headers, facts, failure, policy, now) {
@@ -193,7 +241,7 @@ fn stale_for_error(ex: &mut Exchange, zone: &LiveZone, plan: &mut Plan, failure:
 }
 
 /// 304 to our own condition: the stored response lives on with new fields. `None` where the 304 speaks of another.
-fn revalidated(ex: &mut Exchange, zone: &LiveZone, plan: &mut Plan, reply: &OriginReply) -> Option<Reply> {
+fn revalidated(ex: &mut Exchange, zone: &Arc<LiveZone>, plan: &mut Plan, reply: &OriginReply) -> Option<Reply> {
     let stored = plan.stale()?.clone();
     if !validate::selects_stored(&reply.headers, &stored.meta.facts) {
         return None;
@@ -224,7 +272,7 @@ fn revalidated(ex: &mut Exchange, zone: &LiveZone, plan: &mut Plan, reply: &Orig
 /// A 304 whose fields may not be shared: the stored body with them goes to this client, and out of the store.
 fn confirmed_for_one(
     ex: &mut Exchange,
-    zone: &LiveZone,
+    zone: &Arc<LiveZone>,
     plan: &mut Plan,
     stored: &Arc<Stored<Meta>>,
     fresh: impl FnOnce(archipel_cache::PurgeStamp) -> Head<Meta>,
@@ -261,6 +309,9 @@ fn freshened(
     let control = ResponseControl::under(ex.policy(zone), stored.status, update);
     let mut headers = stored.meta.fields.map.clone();
     validate::freshen(&mut headers, update, &control.directives);
+    if ex.policy(zone).set_cookie == SetCookie::Strip {
+        headers.remove(SET_COOKIE);
+    }
     if let Some(age) = update.get(AGE) {
         headers.insert(AGE, age.clone());
     }
@@ -271,27 +322,31 @@ fn freshened(
     }
     let mut facts = StoredMeta::build(stored.status, &headers, ex.policy(zone), ex.now(), now);
     headers.remove(AGE);
-    let length = Some(stored.body().len());
+    let length = stored.meta.complete(stored.body());
     let forms = codings::describe(ex, zone, stored.status, &mut headers, &mut facts, length, Some(&stored.meta));
-    head(ex, zone, stored.status, &headers, (facts, forms), Some(&stored.groups))
+    let form = match &stored.meta.form {
+        Form::Sliced(sliced) => Form::Sliced(sliced.clone()),
+        _ => Form::Whole,
+    };
+    head(ex, zone, stored.status, &headers, (facts, form, forms), Some(&stored.groups))
 }
 
 /// The `Date` of a reply that came without (RFC 9110 section 6.6.1): when it came.
-fn received(now: UnixSeconds) -> HeaderValue {
+pub(super) fn received(now: UnixSeconds) -> HeaderValue {
     HeaderValue::from_bytes(&now.format()).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-fn head(
+pub(super) fn head(
     ex: &Exchange,
     zone: &LiveZone,
     status: StatusCode,
     headers: &HeaderMap,
-    (mut facts, forms): (StoredMeta, codings::Forms),
+    (mut facts, form, forms): (StoredMeta, Form, codings::Forms),
     renewed: Option<&archipel_cache::Groups>,
 ) -> impl FnOnce(archipel_cache::PurgeStamp) -> Head<Meta> + use<> {
     let node = &ex.worker.node;
     let key = key_of(ex, zone);
-    let at = KeyRef::new(&key, node.key_seed);
+    let at = key_ref(ex, &key);
     let (hash, zone_id, groups) = (at.hash, at.zone, purge::groups_of(ex, &key, headers, renewed));
     let text = key.text();
     let vary = facts.vary.select(&ex.asked.headers, headers, &ex.policy(zone).vary);
@@ -316,13 +371,20 @@ fn head(
         frozen_head: Bytes::new(),
         variant,
         stored_at,
-        meta: Meta { facts, vary, fields, forms },
+        meta: Meta { facts, vary, fields, form, forms },
         meta_bytes,
     }
 }
 
 /// A response that may be stored: into the store, and to whoever waits for it.
-fn store(ex: &mut Exchange, zone: &Arc<LiveZone>, mut plan: Plan, reply: OriginReply, mut storable: Storable) -> Reply {
+fn store(
+    ex: &mut Exchange,
+    zone: &Arc<LiveZone>,
+    mut plan: Plan,
+    reply: OriginReply,
+    mut storable: Storable,
+    sliced: bool,
+) -> Reply {
     let mut headers = storage::fields_to_store(&reply.headers, &storable.control.directives, ex.policy(zone));
     headers.entry(DATE).or_insert_with(|| received(storable.meta.response_time));
     if zone.zone.headers.via {
@@ -330,25 +392,20 @@ fn store(ex: &mut Exchange, zone: &Arc<LiveZone>, mut plan: Plan, reply: OriginR
     }
     let length = reply.body.len();
     let forms = codings::describe(ex, zone, reply.status, &mut headers, &mut storable.meta, length, None);
-    let head = head(ex, zone, reply.status, &headers, (storable.meta, forms), None)(plan.stamp);
+    let head = head(ex, zone, reply.status, &headers, (storable.meta, Form::Whole, forms), None)(plan.stamp);
     let node = ex.worker.node.clone();
-    if zone.zone.cache.no_vary_search
-        && let Some(rule) = NoVarySearch::from_headers(&headers)
-        && let Some(bound) = node.equivalents.insert(&key_of(ex, zone), node.key_seed, rule)
-    {
-        ex.worker.metrics.labelled.count("cache_equivalents_dropped", bound);
-    }
-    let served = Served {
-        result: CacheResult::Miss,
-        forward: Some(plan.why),
-        forward_status: None,
-        is_stored: true,
-        collapsed: plan.collapsed,
-        detail: None,
-    };
+    learn_equivalent(ex, zone, &headers);
+    let served = Served::miss(&plan);
     ex.note("cache", "store", || format!("fresh for {} s", head.meta.facts.lifetime.seconds));
     let lead = plan.lead.take();
     forget_uncacheable(ex, zone);
+    if let Some(length) = reply.body.len().filter(|_| sliced)
+        && let Some(sliced) = slices::cut(ex, zone, &plan, &head.meta.facts, &head.variant, length)
+    {
+        let range = ByteRange { first: 0, last: length - 1 };
+        let arriving = slices::Arriving { body: streamed(reply.body), range, lead };
+        return slices::store(ex, zone, head, sliced, arriving, &served);
+    }
     match fill::in_memory(reply.body) {
         Ok(bytes) => {
             let body = Body::from_bytes(Bytes::copy_from_slice(&bytes));
@@ -360,12 +417,24 @@ fn store(ex: &mut Exchange, zone: &Arc<LiveZone>, mut plan: Plan, reply: OriginR
             let ReplyBody::Stream { body, .. } = body else {
                 return error_page::reply(ex, &Failure::internal("body_form"));
             };
+            let rest = fill::Rest::of(ex, zone, &head, len);
             let (writer, reader) = node.store.start_fill(head, len, true);
             let filling = lead.map(|guard| guard.publish_fill(writer.fill()));
-            let object_bytes_max = ex.policy(zone).object_bytes_max;
-            tokio::spawn(fill::pump(body, writer, filling, node.store.clone(), object_bytes_max));
+            let object_bytes_max = object_bytes_max(ex, zone);
+            tokio::spawn(fill::pump(body, writer, filling, node.store.clone(), object_bytes_max, rest));
             deliver::filling(ex, zone, reader, len, &served)
         }
+    }
+}
+
+/// Notes that what is being stored answers other queries too, where it says so.
+fn learn_equivalent(ex: &Exchange, zone: &LiveZone, headers: &HeaderMap) {
+    let node = &ex.worker.node;
+    if zone.zone.cache.no_vary_search
+        && let Some(rule) = NoVarySearch::from_headers(headers)
+        && let Some(bound) = node.equivalents.insert(&key_of(ex, zone), node.key_seed, rule)
+    {
+        ex.worker.metrics.labelled.count("cache_equivalents_dropped", bound);
     }
 }
 
@@ -374,7 +443,7 @@ fn publish(
     stored: Arc<Stored<Meta>>,
     lead: Option<LeaderGuard<Meta>>,
     ex: &mut Exchange,
-    zone: &LiveZone,
+    zone: &Arc<LiveZone>,
     served: &Served,
 ) -> Reply {
     // A refusal (purged meanwhile, no room) is counted by the store; the response is served all the same.
@@ -386,10 +455,10 @@ fn publish(
     deliver::stored(ex, zone, &stored, age, served)
 }
 
-fn forget_uncacheable(ex: &Exchange, zone: &LiveZone) {
+pub(super) fn forget_uncacheable(ex: &Exchange, zone: &LiveZone) {
     let key = key_of(ex, zone);
     let node = &ex.worker.node;
-    node.flights.forget_uncacheable(&KeyRef::new(&key, node.key_seed));
+    node.flights.forget_uncacheable(&key_ref(ex, &key));
 }
 
 /// What a HEAD reply says about a stored GET response (RFC 9111 section 4.3.5).
@@ -403,7 +472,7 @@ fn head_effect(ex: &Exchange, zone: &LiveZone, plan: &Plan, reply: &OriginReply)
     if let ReplyBody::Omitted { len: Some(len) } = reply.body {
         headers.insert(http::header::CONTENT_LENGTH, http::HeaderValue::from(len));
     }
-    match validate::head_effect(reply.status, &headers, &stored.meta.facts, Some(stored.body().len())) {
+    match validate::head_effect(reply.status, &headers, &stored.meta.facts, stored.meta.complete(stored.body())) {
         HeadEffect::Freshen if storage::may_freshen(stored.status, &headers, ex.policy(zone)).is_err() => {
             node.store.remove(stored);
         }
@@ -418,12 +487,17 @@ fn head_effect(ex: &Exchange, zone: &LiveZone, plan: &Plan, reply: &OriginReply)
 }
 
 /// A reply that is not stored goes through as it is, hop-by-hop fields excepted.
-fn pass(ex: &mut Exchange, zone: &LiveZone, mut plan: Plan, reply: OriginReply, reason: Option<&'static str>) -> Reply {
+pub(super) fn pass(
+    ex: &mut Exchange,
+    zone: &LiveZone,
+    mut plan: Plan,
+    reply: OriginReply,
+    reason: Option<&'static str>,
+) -> Reply {
     if let Some(guard) = plan.lead.take() {
-        // An error is no property of the resource: the next request tries again.
-        let remembered = !reply.status.is_server_error();
-        let now = u64::try_from(ex.now().0).unwrap_or(0);
-        guard.publish_uncacheable(remembered.then_some(now + HIT_FOR_MISS_SECONDS));
+        // An error is no property of the resource, nor is a range that does not exist: the next request tries again.
+        let remembered = !reply.status.is_server_error() && reply.status != StatusCode::RANGE_NOT_SATISFIABLE;
+        guard.publish_uncacheable(remembered.then(|| hit_for_miss_until(ex, zone)));
     }
     let upgrade = reply.headers.get(UPGRADE).filter(|_| reply.status == StatusCode::SWITCHING_PROTOCOLS).cloned();
     let mut headers = purge::for_visitors(zone, &reply.headers).into_owned();

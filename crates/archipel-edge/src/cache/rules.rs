@@ -13,12 +13,13 @@ use archipel_config::{
     AlwaysOnlineMode, CacheRule, CacheWhen, Directive, FieldTest, HostPattern, Presence, QueryMode, SetCookieMode,
     TtlMode, Zone,
 };
-use archipel_http::Policy;
 use archipel_http::date::DELTA_SECONDS_MAX;
 use archipel_http::key_parts::{KeyParts, cookies};
 use archipel_http::path_pattern::PathPattern;
 use archipel_http::policy::{AlwaysOnline, BrowserTtl, Disregard, EdgeTtl, SetCookie, StatusTtl, StatusTtls};
 use archipel_http::query::{self, NamePattern, QUERY_PARAMETERS_MAX, QueryKeep, QueryKey};
+use archipel_http::sink::FieldSink;
+use archipel_http::{Policy, device, language};
 use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
@@ -92,6 +93,31 @@ pub(crate) struct Ruling {
     pub(crate) target: Option<Box<str>>,
     /// What the zone adds to the key.
     pub(crate) extra: Box<str>,
+    /// Whether the device is in the key.
+    device: bool,
+    /// The languages of which one is in the key.
+    languages: Arc<[Box<str>]>,
+}
+
+const ARCHIPEL_DEVICE: HeaderName = HeaderName::from_static("archipel-device");
+const ARCHIPEL_LANGUAGE: HeaderName = HeaderName::from_static("archipel-language");
+
+impl Ruling {
+    /// Tells the origin what was made of the device and the languages of a request: an origin that draws its own conclusions from
+    /// the same fields would answer for one key with what belongs to another.
+    pub(crate) fn tell_origin(&self, asked: &HeaderMap, to: &mut impl FieldSink) {
+        if self.device {
+            to.put_text(&ARCHIPEL_DEVICE, device::classify(asked).as_str());
+        }
+        if let Some(language) = language::preferred(asked, &self.languages) {
+            to.put_text(&ARCHIPEL_LANGUAGE, language);
+        }
+    }
+
+    /// Whether [`Ruling::tell_origin`] says it: what the request has under that name is not passed on.
+    pub(crate) fn tells(&self, name: &HeaderName) -> bool {
+        (self.device && *name == ARCHIPEL_DEVICE) || (!self.languages.is_empty() && *name == ARCHIPEL_LANGUAGE)
+    }
 }
 
 /// What the rules say before the request's key is made.
@@ -191,7 +217,14 @@ impl Layers {
 
     fn ruling(mut self, asked: &Asked) -> Ruling {
         self.policy.always_online = always_online(self.always_online.0, self.always_online.1);
-        let mut ruling = Ruling { policy: self.policy, bypass: None, target: None, extra: Box::default() };
+        let mut ruling = Ruling {
+            policy: self.policy,
+            bypass: None,
+            target: None,
+            extra: Box::default(),
+            device: self.key.device,
+            languages: self.key.languages.clone(),
+        };
         if self.bypass {
             ruling.bypass = Some("rule");
             return ruling;

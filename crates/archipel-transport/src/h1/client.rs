@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, TE};
+use http::header::{EXPECT, HOST, TE};
 use http::{HeaderMap, Method, StatusCode, Version};
 use http_body::{Body, Frame};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::chunked::{Decoder, Step};
 use super::encode;
-use super::head::{self, BadResponse, Connection, Framing, ResponseHead};
+use super::head::{self, BadResponse, Framing, ResponseHead};
 use super::link::Http1Link;
 use super::scratch::{with_head_buffer, with_read_buffer};
 use crate::body::{BodyError, RequestBody};
@@ -278,7 +278,8 @@ fn write_request(out: &mut BytesMut, request: &OriginRequest, hold: bool) {
         buffer.extend_from_slice(b" HTTP/1.1\r\n");
         encode::write_field(buffer, &HOST, &request.authority);
         encode::write_fields(buffer, &request.headers);
-        if request.headers.contains_key(TE) {
+        buffer.extend_from_slice(request.lines.as_bytes());
+        if request.lines.has_te() || request.headers.contains_key(TE) {
             // RFC 9110 section 10.1.4: TE is for the next hop only.
             buffer.extend_from_slice(b"connection: te\r\n");
         }
@@ -304,56 +305,77 @@ fn write_request(out: &mut BytesMut, request: &OriginRequest, hold: bool) {
     });
 }
 
-/// Sends a request and waits for the final head.
-pub(crate) async fn send(
+/// A request under way, until the final head is there.
+struct Sending {
+    active: Active,
+    request: OriginRequest,
+    recycle: Arc<dyn Recycle>,
+    seen_interim: u32,
+}
+
+/// Sends a request and waits for the final head. No `async fn`: that would hold each argument twice.
+pub(crate) fn send(
     link: Http1Link,
     mut request: OriginRequest,
     timeouts: OriginTimeouts,
     interim: &Interim,
     recycle: Arc<dyn Recycle>,
-) -> Result<OriginReply, SendFailed> {
+) -> impl Future<Output = Result<OriginReply, SendFailed>> + Send {
     request.headers.remove(EXPECT);
     let hold = request.body.awaits_continue();
     let mut active = Active::new(link, timeouts);
     write_request(&mut active.out, &request, hold);
-    let has_body = !request.body.is_empty();
-    let body = std::mem::replace(&mut request.body, RequestBody::empty());
-    active.upload = match (has_body, hold) {
-        (false, _) => Upload::Done,
-        (true, true) => Upload::Held(body),
-        (true, false) => {
-            let chunked = body.announced_length().is_none();
-            Upload::Sending { body, chunked }
+    if !request.body.is_empty() {
+        let body = std::mem::replace(&mut request.body, RequestBody::empty());
+        let chunked = body.announced_length().is_none();
+        active.upload = if hold { Upload::Held(body) } else { Upload::Sending { body, chunked } };
+    }
+    let mut sending = Some(Sending { active, request, recycle, seen_interim: 0 });
+    std::future::poll_fn(move |cx| match &mut sending {
+        // INVARIANT: taken when the future is ready, and nobody polls one that was.
+        None => Poll::Pending,
+        Some(under_way) => {
+            let head = ready!(under_way.poll_final(cx, interim));
+            sending.take().map_or(Poll::Pending, |done| Poll::Ready(done.finish(head)))
         }
-    };
-    let mut seen_interim = 0;
-    loop {
-        let polled = std::future::poll_fn(|cx| active.poll_exchange(cx)).await;
-        let head = match polled {
-            Ok(head) => head,
-            Err(error) => return Err(failed(error, request, &mut active, seen_interim)),
-        };
-        if head.status == StatusCode::SWITCHING_PROTOCOLS
-            && let Some(asked) = &request.upgrade
-            && archipel_http::hop::is_upgrade_accepted(asked, head.status, &head.headers)
-        {
-            return Ok(upgraded(head, active, recycle));
+    })
+}
+
+impl Sending {
+    /// Passes interim heads on and waits for the one behind them.
+    fn poll_final(&mut self, cx: &mut Context<'_>, interim: &Interim) -> Poll<Result<ResponseHead, OriginError>> {
+        loop {
+            let head = match ready!(self.active.poll_exchange(cx)) {
+                Ok(head) => head,
+                Err(error) => return Poll::Ready(Err(error)),
+            };
+            if !head.status.is_informational() || self.is_upgraded_by(&head) {
+                return Poll::Ready(Ok(head));
+            }
+            self.seen_interim += 1;
+            if self.seen_interim > INTERIM_MAX || head.status == StatusCode::SWITCHING_PROTOCOLS {
+                return Poll::Ready(Err(OriginError::Interim));
+            }
+            if head.status == StatusCode::CONTINUE {
+                self.active.release_upload();
+            } else {
+                interim.send(head.status, &head.headers);
+            }
         }
-        if !head.status.is_informational() {
-            return finish_head(head, &request.method, active, recycle).map_err(|error| SendFailed {
-                error: error.into(),
-                unsent: None,
-                never_sent: false,
-            });
-        }
-        seen_interim += 1;
-        if seen_interim > INTERIM_MAX || head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(SendFailed { error: OriginError::Interim, unsent: None, never_sent: false });
-        }
-        if head.status == StatusCode::CONTINUE {
-            active.release_upload();
-        } else {
-            interim.send(head.status, &head.headers);
+    }
+
+    fn is_upgraded_by(&self, head: &ResponseHead) -> bool {
+        head.status == StatusCode::SWITCHING_PROTOCOLS
+            && (self.request.upgrade.as_ref())
+                .is_some_and(|asked| archipel_http::hop::is_upgrade_accepted(asked, head.status, &head.headers))
+    }
+
+    fn finish(mut self, head: Result<ResponseHead, OriginError>) -> Result<OriginReply, SendFailed> {
+        match head {
+            Err(error) => Err(failed(error, self.request, &mut self.active, self.seen_interim)),
+            Ok(head) if head.status == StatusCode::SWITCHING_PROTOCOLS => Ok(upgraded(head, self.active, self.recycle)),
+            Ok(head) => finish_head(head, &self.request.method, self.active, self.recycle)
+                .map_err(|error| SendFailed { error: error.into(), unsent: None, never_sent: false }),
         }
     }
 }
@@ -388,7 +410,7 @@ fn finish_head(
     recycle: Arc<dyn Recycle>,
 ) -> Result<OriginReply, BadResponse> {
     let framing = head::response_framing(&head, method)?;
-    let connection = Connection::of(&head.headers);
+    let connection = head.connection;
     let mut keep = !connection.close && (head.version == Version::HTTP_11 || connection.keep_alive);
     if matches!(active.upload, Upload::Held(_)) {
         // A final reply instead of 100: whether the origin expects the body now cannot be known (CVE-2025-32094).
@@ -397,7 +419,7 @@ fn finish_head(
     }
     let body = match framing {
         Framing::Length(0) => {
-            let told = head::content_length(&head.headers).flatten();
+            let told = head.length.flatten();
             recycle_if(active, keep, &recycle);
             if *method == Method::HEAD { ReplyBody::Omitted { len: told } } else { ReplyBody::Empty }
         }
@@ -417,14 +439,7 @@ fn finish_head(
             ReplyBody::Stream { body: Box::pin(body), len }
         }
     };
-    Ok(OriginReply { status: head.status, version: head.version, headers: without_framing(head.headers), body })
-}
-
-/// Content-Length is a fact of the message, told by the body's own length from here on.
-fn without_framing(mut headers: HeaderMap) -> HeaderMap {
-    headers.remove(CONTENT_LENGTH);
-    headers.remove(http::header::TRANSFER_ENCODING);
-    headers
+    Ok(OriginReply { status: head.status, version: head.version, headers: head.headers, body })
 }
 
 fn recycle_if(active: Active, keep: bool, recycle: &Arc<dyn Recycle>) {

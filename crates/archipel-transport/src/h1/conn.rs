@@ -3,7 +3,7 @@
 
 use std::io::IoSlice;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use super::encode;
 use super::head::{self, Framing, HeadLimits, RequestHead};
 use super::scratch::with_read_buffer;
 use crate::body::BodyError;
+use crate::env::ServerSettings;
 use crate::io::Io;
 use crate::refusal::Refusal;
 use crate::timer::LazyTimer;
@@ -29,8 +30,12 @@ const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
 pub struct Shared(Mutex<Inner>);
 
 impl Shared {
-    pub(crate) fn new(inner: Inner) -> Self {
-        Self(Mutex::new(inner))
+    /// The state of a new connection; `initial` are bytes read already. The first request has as long as a handshake,
+    /// later ones have the keep-alive time.
+    pub(crate) fn begin(io: Io, initial: &[u8], settings: &ServerSettings) -> Arc<Self> {
+        let mut inner = Inner::new(io, initial, settings.body_progress);
+        inner.set_idle(settings.request_head);
+        Arc::new(Self(Mutex::new(inner)))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -79,7 +84,7 @@ pub(crate) enum HeadEvent {
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl Inner {
-    pub(crate) fn new(io: Io, initial: &[u8], body_progress: Duration) -> Self {
+    fn new(io: Io, initial: &[u8], body_progress: Duration) -> Self {
         Self {
             io,
             rbuf: BytesMut::from(initial),

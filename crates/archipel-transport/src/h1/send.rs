@@ -162,11 +162,11 @@ fn write_head(out: &mut Vec<u8>, reply: &Reply, delimit: Delimit, close: bool, c
 /// Sends `reply` and tells `exchange` how it went.
 pub(crate) async fn send_reply<X: Delivery>(
     shared: &Shared,
-    mut reply: Reply,
+    reply: &mut Reply,
     exchange: &mut X,
     ctx: SendContext,
 ) -> After {
-    let delimit = delimit(&reply, &ctx);
+    let delimit = delimit(reply, &ctx);
     let close = reply.close || !ctx.keep_alive || delimit == Delimit::Close;
     exchange.head_sent();
     // What is left of a clock for the request's body is not the reply's.
@@ -186,7 +186,8 @@ pub(crate) async fn send_reply<X: Delivery>(
     let mut head = Some((reply, delimit, close));
     let end = match stream {
         None => poll_all(shared, &mut head, &mut source, exchange, &ctx).await,
-        Some(body) => stream_body(shared, head, body, delimit, exchange, &ctx).await,
+        // Boxed, so that a reply that is in memory does not carry the room for it.
+        Some(body) => Box::pin(stream_body(shared, head, body, delimit, exchange, &ctx)).await,
     };
     exchange.ended(end);
     match (end, tunnel) {
@@ -202,12 +203,13 @@ pub(crate) async fn send_reply<X: Delivery>(
     }
 }
 
-type PendingHead = Option<(Reply, Delimit, bool)>;
+/// Mutable for the sake of `Send`: a reply's body is no `Sync`.
+type PendingHead<'a> = Option<(&'a mut Reply, Delimit, bool)>;
 
 /// Writes the head (if it is still to be written), the queue and `source` to the end.
 async fn poll_all<X: Delivery>(
     shared: &Shared,
-    head: &mut PendingHead,
+    head: &mut PendingHead<'_>,
     source: &mut Source,
     exchange: &mut X,
     ctx: &SendContext,
@@ -218,14 +220,14 @@ async fn poll_all<X: Delivery>(
 fn poll_write<X: Delivery>(
     cx: &mut Context<'_>,
     inner: &mut Inner,
-    head: &mut PendingHead,
+    head: &mut PendingHead<'_>,
     source: &mut Source,
     exchange: &mut X,
     ctx: &SendContext,
 ) -> Poll<End> {
     if let Some((reply, delimit, close)) = head.take() {
         let first = with_head_buffer(|buffer| {
-            write_head(buffer, &reply, delimit, close, ctx);
+            write_head(buffer, reply, delimit, close, ctx);
             poll_first(cx, inner, buffer, source, exchange)
         });
         if first.is_err() {
@@ -298,7 +300,7 @@ fn poll_stalled(cx: &mut Context<'_>, inner: &mut Inner, ctx: &SendContext) -> P
 
 async fn stream_body<X: Delivery>(
     shared: &Shared,
-    mut head: PendingHead,
+    mut head: PendingHead<'_>,
     mut body: StreamBody,
     delimit: Delimit,
     exchange: &mut X,
@@ -353,7 +355,7 @@ enum Next {
 fn poll_next<X: Delivery>(
     cx: &mut Context<'_>,
     shared: &Shared,
-    head: &mut PendingHead,
+    head: &mut PendingHead<'_>,
     body: &mut StreamBody,
     exchange: &mut X,
     ctx: &SendContext,
@@ -377,12 +379,12 @@ fn poll_next<X: Delivery>(
 }
 
 /// Queues the head (once) and the header of the next chunk.
-fn queue_chunk(shared: &Shared, head: &mut PendingHead, source: &Source, chunks: u64, ctx: &SendContext) {
+fn queue_chunk(shared: &Shared, head: &mut PendingHead<'_>, source: &Source, chunks: u64, ctx: &SendContext) {
     let Source::One(data) = source else { return };
     let mut inner = shared.lock();
     with_head_buffer(|buffer| {
         if let Some((reply, delimit, close)) = head.take() {
-            write_head(buffer, &reply, delimit, close, ctx);
+            write_head(buffer, reply, delimit, close, ctx);
         } else if chunks > 0 {
             buffer.extend_from_slice(b"\r\n");
         }
@@ -394,7 +396,7 @@ fn queue_chunk(shared: &Shared, head: &mut PendingHead, source: &Source, chunks:
 #[expect(clippy::too_many_arguments, reason = "the end of one state machine, called from two places")]
 async fn finish<X: Delivery>(
     shared: &Shared,
-    head: &mut PendingHead,
+    head: &mut PendingHead<'_>,
     delimit: Delimit,
     left: u64,
     chunks: u64,
@@ -409,7 +411,7 @@ async fn finish<X: Delivery>(
         let mut inner = shared.lock();
         with_head_buffer(|buffer| {
             if let Some((reply, delimit, close)) = head.take() {
-                write_head(buffer, &reply, delimit, close, ctx);
+                write_head(buffer, reply, delimit, close, ctx);
             } else if chunks > 0 {
                 buffer.extend_from_slice(b"\r\n");
             }

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use archipel_http::target;
 use bytes::Bytes;
-use http::header::{HOST, TE};
-use http::{HeaderMap, Method, Version};
+use http::{Method, Version};
 use tokio::time::Instant;
 
-use super::conn::{HeadEvent, Inner, Shared};
+use super::conn::{HeadEvent, Shared};
 use super::head::RequestHead;
 use super::send::{After, SendContext, is_head, send_reply};
 use crate::body::{Kind, RequestBody};
@@ -35,19 +34,15 @@ pub(crate) struct ConnEnv<'a> {
     pub(crate) drain: &'a Drain,
 }
 
-/// Serves requests on `io` until either side has had enough. `initial` are bytes read already.
+/// Serves requests on a connection until either side has had enough.
 ///
 /// Returns the stream where the client turned out to speak HTTP/2 by prior knowledge (RFC 9113 section 3.3).
 pub(crate) async fn serve<H: Handler>(
-    io: Io,
-    initial: &[u8],
+    shared: &Arc<Shared>,
     conn: &Arc<Conn>,
     handler: &H,
-    env: ConnEnv<'_>,
+    env: &ConnEnv<'_>,
 ) -> Option<(Io, Bytes)> {
-    let shared = Arc::new(Shared::new(Inner::new(io, initial, env.settings.body_progress)));
-    // The first request has as long as a handshake; later ones have the keep-alive time.
-    shared.lock().set_idle(env.settings.request_head);
     let mut registered = false;
     loop {
         let event = poll_fn(|cx| {
@@ -66,18 +61,18 @@ pub(crate) async fn serve<H: Handler>(
                 env.drain.forget(conn.id);
                 return Some(shared.lock().take_io());
             }
-            HeadEvent::Refused(refusal) => Box::pin(refuse(&shared, conn, handler, &env, refusal)).await,
-            HeadEvent::Head(head) => Box::pin(exchange(&shared, conn, handler, &env, head)).await,
+            HeadEvent::Refused(refusal) => Box::pin(refuse(shared, conn, handler, env, refusal)).await,
+            HeadEvent::Head(head) => Box::pin(exchange(shared, conn, handler, env, head)).await,
         };
         match after {
             After::KeepAlive => shared.lock().set_idle(env.settings.keep_alive),
             After::Close => {
-                Box::pin(linger(&shared)).await;
+                Box::pin(linger(shared)).await;
                 break;
             }
             After::Abort => break,
             After::Tunnel(origin) => {
-                Box::pin(run_tunnel(&shared, origin, &env)).await;
+                Box::pin(run_tunnel(shared, origin, env)).await;
                 break;
             }
         }
@@ -94,7 +89,7 @@ async fn refuse<H: Handler>(
     refusal: Refusal,
 ) -> After {
     env.stats.refused(refusal);
-    let (reply, mut exchange) = handler.refuse(conn, refusal);
+    let (mut reply, mut exchange) = handler.refuse(conn, refusal);
     let ctx = SendContext {
         head_request: false,
         version: Version::HTTP_11,
@@ -102,7 +97,7 @@ async fn refuse<H: Handler>(
         trailers_accepted: false,
         send_progress: env.settings.send_progress,
     };
-    send_reply(shared, reply, &mut exchange, ctx).await
+    send_reply(shared, &mut reply, &mut exchange, ctx).await
 }
 
 async fn exchange<H: Handler>(
@@ -115,17 +110,17 @@ async fn exchange<H: Handler>(
     let count_before = conn.count_request();
     let head_request = is_head(&head.method);
     let version = head.version;
-    let trailers_accepted = accepts_trailers(&head.headers);
+    let trailers_accepted = head.trailers_accepted;
     let wants_keep_alive = head.keep_alive;
     let request = match into_request(shared, conn, *head) {
         Ok(request) => request,
-        Err(refusal) => return refuse(shared, conn, handler, env, refusal).await,
+        Err(refusal) => return Box::pin(refuse(shared, conn, handler, env, refusal)).await,
     };
     // Boxed, so that a connection that waits for its next request holds none of the pipeline's state.
     let mut answering = Box::pin(handler.handle(conn.clone(), request));
     let answered = poll_fn(|cx| poll_answer(cx, &mut answering, shared)).await;
     drop(answering);
-    let Some((reply, mut exchange)) = answered else { return After::Abort };
+    let Some((mut reply, mut exchange)) = answered else { return After::Abort };
     let settings = env.settings;
     let keep_alive = wants_keep_alive
         && count_before + 1 < settings.requests_per_connection_max
@@ -133,7 +128,7 @@ async fn exchange<H: Handler>(
         && shared.lock().drainable(settings.drain_body_bytes_max);
     let ctx =
         SendContext { head_request, version, keep_alive, trailers_accepted, send_progress: settings.send_progress };
-    let after = send_reply(shared, reply, &mut exchange, ctx).await;
+    let after = send_reply(shared, &mut reply, &mut exchange, ctx).await;
     drop(exchange);
     match after {
         After::KeepAlive if !drain_body(shared, settings.drain_body_bytes_max).await => After::Close,
@@ -159,7 +154,7 @@ fn poll_answer<F: Future>(
 fn into_request(shared: &Arc<Shared>, conn: &Conn, head: RequestHead) -> Result<Request, Refusal> {
     let mut request = Request {
         scheme: conn.scheme(),
-        authority: head.headers.get(HOST).map(|h| Bytes::copy_from_slice(h.as_bytes())),
+        authority: head.host,
         target: head.target,
         version: head.version,
         body: request_body(shared, head.framing),
@@ -235,14 +230,6 @@ fn same_host(a: &[u8], b: &[u8], scheme: Scheme) -> bool {
 fn strip_prefix_ignore_case<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
     let (start, rest) = text.split_at_checked(prefix.len())?;
     start.eq_ignore_ascii_case(prefix).then_some(rest)
-}
-
-fn accepts_trailers(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(TE)
-        .iter()
-        .flat_map(|v| v.as_bytes().split(|b| *b == b','))
-        .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
 /// Reads away what the handler left of the request's body. False where the connection cannot be kept.

@@ -13,6 +13,7 @@ mod lifecycle;
 mod origins;
 mod purge;
 mod site;
+mod slices;
 mod streams;
 mod visitors;
 
@@ -97,6 +98,7 @@ async fn run(wish: &Wish) -> anyhow::Result<usize> {
         lifecycle::TESTS,
         origins::TESTS,
         purge::TESTS,
+        slices::TESTS,
         streams::TESTS,
         visitors::TESTS,
     ];

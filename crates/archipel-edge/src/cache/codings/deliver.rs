@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use archipel_cache::{FillReader, Head, Stored};
 use archipel_http::coding;
-use archipel_http::validate::{self, Precondition, Scope};
 use archipel_transport::message::{Reply, ReplyBody, ReplyFields};
 use http::header::RANGE;
 use http::{Method, StatusCode};
@@ -39,12 +38,10 @@ pub(in crate::cache) fn stored(
     served: &Served,
 ) -> Option<Reply> {
     let form = form(ex, zone, &stored.meta)?;
-    if is_not_modified(ex, stored.head()) {
-        return Some(not_modified(ex, zone, stored.head(), age, served));
+    if let Some(reply) = not_modified(ex, zone, stored.head(), age, served) {
+        return Some(reply);
     }
-    let headers = &ex.asked.headers;
-    let ranged = ex.asked.method == Method::GET && stored.status == StatusCode::OK && headers.contains_key(RANGE);
-    if ranged && matches!(form, Form::Coded(_)) && coding::may_serve_ranges(headers, &stored.meta.facts) {
+    if is_of_stored_bytes(ex, stored.head(), form) {
         return None;
     }
     if stored.meta.forms.alone {
@@ -90,8 +87,11 @@ pub(in crate::cache) fn filling(
     let source = reader.head().clone();
     let Some(form) = form(ex, zone, &source.meta) else { return Err(reader) };
     let age = source.meta.facts.current_age(ex.now());
-    if is_not_modified(ex, &source) {
-        return Ok(not_modified(ex, zone, &source, age, served));
+    if let Some(reply) = not_modified(ex, zone, &source, age, served) {
+        return Ok(reply);
+    }
+    if is_of_stored_bytes(ex, &source, form) {
+        return Err(reader);
     }
     if ex.asked.method == Method::HEAD {
         return Ok(head(ex, zone, &derived::head(&source, Kind::on_demand(form)), None, age, served));
@@ -103,19 +103,21 @@ pub(in crate::cache) fn filling(
     Ok(send(ex, zone, Made::Filling(made), age, served))
 }
 
-fn is_not_modified(ex: &Exchange, source: &Head<Meta>) -> bool {
-    deliver::may_have_preconditions(ex)
-        && source.status == StatusCode::OK
-        && validate::evaluate(&ex.asked.method, &ex.asked.headers, &source.meta.facts, Scope::Cache)
-            == Precondition::NotModified
+/// The 304 for a client that has the response and would be sent another form: with that form's tag.
+fn not_modified(ex: &mut Exchange, zone: &LiveZone, source: &Head<Meta>, age: u32, served: &Served) -> Option<Reply> {
+    let mut reply = deliver::frozen(source.status, &source.meta);
+    if source.status != StatusCode::OK || !deliver::is_not_modified(ex, &mut reply, &source.meta) {
+        return None;
+    }
+    coding::weaken(reply.headers_mut());
+    Some(deliver::finish(ex, zone, reply, &source.meta, age, served))
 }
 
-/// The 304 for a client that would be sent another form: with that form's tag.
-fn not_modified(ex: &mut Exchange, zone: &LiveZone, source: &Head<Meta>, age: u32, served: &Served) -> Reply {
-    let mut reply = deliver::frozen(source.status, &source.meta);
-    deliver::not_modified(&mut reply, &source.meta);
-    coding::weaken(reply.headers_mut());
-    deliver::finish(ex, zone, reply, &source.meta, age, served)
+/// Whether a range is to be cut out of the bytes as they are stored.
+fn is_of_stored_bytes(ex: &Exchange, source: &Head<Meta>, form: Form) -> bool {
+    let headers = &ex.asked.headers;
+    let ranged = ex.asked.method == Method::GET && source.status == StatusCode::OK && headers.contains_key(RANGE);
+    ranged && matches!(form, Form::Coded(_)) && coding::may_serve_ranges(headers, &source.meta.facts)
 }
 
 fn head(

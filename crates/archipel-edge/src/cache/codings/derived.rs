@@ -10,7 +10,7 @@ use archipel_transport::message::FrozenFields;
 use http::header::ETAG;
 
 use super::{Form, Forms};
-use crate::cache::Meta;
+use crate::cache::{self, Meta};
 
 /// Uses of what was made for the first visitor before it is made again with the background level.
 const USES_BEFORE_BACKGROUND: u32 = 2;
@@ -123,7 +123,7 @@ pub(super) fn head(source: &Head<Meta>, kind: Kind) -> Head<Meta> {
     };
     let meta_bytes = fields.heap_bytes();
     let key = DerivedKey { of: &source.key, mark: mark(kind.form) };
-    let meta = Meta { facts, vary: VaryValues::default(), fields, forms };
+    let meta = Meta { facts, vary: VaryValues::default(), fields, form: cache::Form::Whole, forms };
     source.derive(hash(source.hash, kind.form), key.to_text(), meta, meta_bytes)
 }
 

@@ -30,9 +30,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use archipel_codings::DecodeLimits;
 use archipel_config::{Zone, ZoneCompression};
 use archipel_http::coding::{self, Accepted, Coding, CodingRules, ContentCoding, MediaTypes};
+use archipel_http::sink::FieldSink;
 use archipel_http::stored::StoredMeta;
-use http::header::ACCEPT_ENCODING;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::header::{ACCEPT_ENCODING, IF_MATCH};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::{Meta, Plan};
 use crate::exchange::Exchange;
@@ -190,20 +191,38 @@ impl Form {
     }
 }
 
-/// Asks the origin for the same whoever asks, where the reply may be stored. A reply for one visitor alone is asked for as
-/// the visitor does.
-pub(crate) fn ask(ex: &mut Exchange, zone: &LiveZone, plan: &Plan, headers: &mut HeaderMap) {
-    if !zone.zone.compression.enabled {
-        return;
+/// What of a request's fields the origin gets in another way than the client sent it.
+pub(crate) struct Asked {
+    /// In the place of `Accept-Encoding`, where the reply may be stored: the same whoever asks, perhaps nothing. A reply for one
+    /// visitor alone is asked for as the visitor does.
+    alike: Option<Option<HeaderValue>>,
+    if_match: Option<HeaderValue>,
+}
+
+impl Asked {
+    /// What the zone says; notes in the exchange whether the origin is asked alike.
+    pub(crate) fn new(ex: &mut Exchange, zone: &LiveZone, plan: &Plan) -> Self {
+        let enabled = zone.zone.compression.enabled;
+        ex.origin_asked_alike = enabled && !plan.is_bypass();
+        Self {
+            alike: ex.origin_asked_alike.then(|| zone.codings.asked.clone()),
+            if_match: if enabled { coding::restored_if_match(&ex.asked.headers) } else { None },
+        }
     }
-    coding::restore_if_match(headers);
-    if plan.is_bypass() {
-        return;
+
+    /// Whether the client's own field is left out.
+    pub(crate) fn replaces(&self, name: &HeaderName) -> bool {
+        (self.alike.is_some() && *name == ACCEPT_ENCODING) || (self.if_match.is_some() && *name == IF_MATCH)
     }
-    ex.origin_asked_alike = true;
-    match &zone.codings.asked {
-        Some(value) => drop(headers.insert(ACCEPT_ENCODING, value.clone())),
-        None => drop(headers.remove(ACCEPT_ENCODING)),
+
+    /// Writes what comes in its place.
+    pub(crate) fn write(&self, to: &mut impl FieldSink) {
+        if let Some(Some(codings)) = &self.alike {
+            to.put(&ACCEPT_ENCODING, codings);
+        }
+        if let Some(tags) = &self.if_match {
+            to.put(&IF_MATCH, tags);
+        }
     }
 }
 
@@ -258,6 +277,8 @@ fn form(ex: &Exchange, zone: &LiveZone, meta: &Meta) -> Option<Form> {
     let headers = &ex.asked.headers;
     match meta.forms.can {
         Can::Nothing => None,
+        // What is stored in pieces is larger than what is coded.
+        _ if !matches!(meta.form, crate::cache::Form::Whole) => None,
         Can::Code if !headers.contains_key(ACCEPT_ENCODING) => None,
         Can::Code => {
             let coding = Accepted::of(headers).choose(&zone.zone.compression.codings)?;

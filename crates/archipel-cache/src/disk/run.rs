@@ -1,0 +1,298 @@
+//! The writer thread's life: it opens the folder, does what is asked, and tries a failing disk again.
+//!
+//! Must never end because of the disk: only [`Job::Close`] ends it.
+
+use super::breaker::Breaker;
+use super::queue::{Job, Queue};
+use super::recover::{Known, Recovered};
+use super::shelf::{Phase, Shelf};
+use super::solo::Solo;
+use super::writer::{Replaced, WriteFailure, Writer};
+use crate::stats::count;
+use std::any::Any;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, mpsc};
+use std::time::Duration;
+
+/// The name of the file whose lock says whose folder it is.
+const LOCK: &str = "lock";
+/// The name of the file that trials write.
+const TRIAL: &str = "trial";
+/// What a trial writes and reads back.
+const TRIAL_BYTES: usize = 64 << 10;
+/// How long the writer sleeps where nothing is due: it looks after lost records then.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// Whether to go on.
+enum Next {
+    On,
+    Close,
+}
+
+pub(crate) fn run<M>(mut writer: Writer<M>, queue: &Arc<Queue<M>>, breaker: Breaker, known: Known) {
+    let _end = End { shelf: Arc::clone(&writer.shelf), queue: Arc::clone(queue) };
+    let Some(_lock) = open(&mut writer, queue, &known) else { return };
+    let mut life = Life { writer, breaker };
+    loop {
+        let now = life.writer.shelf.now();
+        let due = life.next_trial();
+        let wait = due.map_or(IDLE, |due| due.saturating_sub(now).min(IDLE));
+        if let Some(job) = queue.pop(wait) {
+            let bytes = Queue::weigh(&job);
+            let next = life.work(job);
+            queue.done(bytes);
+            if matches!(next, Next::Close) {
+                break;
+            }
+        }
+        if due.is_some_and(|due| life.writer.shelf.now() >= due) {
+            life.trial();
+        }
+        life.note_lost();
+    }
+    life.writer.seal();
+}
+
+/// However the thread ends, nobody waits for it afterwards, and nothing is found that it does not look after.
+struct End<M> {
+    shelf: Arc<Shelf>,
+    queue: Arc<Queue<M>>,
+}
+
+impl<M> Drop for End<M> {
+    fn drop(&mut self) {
+        self.shelf.advance(Phase::Closed);
+        self.queue.close();
+        if std::thread::panicking() {
+            tracing::error!(folder = %self.shelf.folder.display(), "the disk tier is off until a restart: its writer panicked");
+        }
+    }
+}
+
+/// Takes the folder and reads what is in it; waits where another process has it or it cannot be used. `None`: closed before that.
+fn open<M>(writer: &mut Writer<M>, queue: &Queue<M>, known: &Known) -> Option<Box<dyn Any + Send>> {
+    let shelf = Arc::clone(&writer.shelf);
+    let (mut told, mut overflown, mut flushed) = (false, false, Vec::new());
+    loop {
+        match take(writer, known) {
+            Ok(Some(lock)) => {
+                if overflown {
+                    tracing::error!("too much was replaced before the disk tier was open: what is on it is dropped");
+                    writer.clear();
+                }
+                settle_replaced(writer, queue, &mut flushed)?;
+                shelf.advance(Phase::Ready);
+                for done in flushed {
+                    let _ = done.send(());
+                }
+                // One that came between is in the queue, and its index entry was removed by who made it.
+                return Some(lock);
+            }
+            Ok(None) if told => {}
+            Ok(None) => {
+                tracing::info!(folder = %shelf.folder.display(), "another process has the disk tier's folder: waiting for it")
+            }
+            Err(_) if told => count(&shelf.stats.errors_read),
+            Err(error) => {
+                count(&shelf.stats.errors_read);
+                tracing::error!(
+                    folder = %shelf.folder.display(), %error,
+                    "the disk tier is off: its folder cannot be used; correct [cache.disk] path or its permissions, it is tried again"
+                );
+            }
+        }
+        told = true;
+        overflown |= writer.replaced.len() > writer.options.replaced_max;
+        if let Some(job) = queue.pop(writer.options.open_retry) {
+            queue.done(Queue::weigh(&job));
+            match job {
+                Job::Close => return None,
+                // What is on the disk is not known yet: kept until it is.
+                Job::Replaced(replaced) => drop(writer.replaced.insert(replaced)),
+                Job::Clear => overflown = true,
+                Job::Flush(done) => flushed.push(done),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn take<M>(writer: &mut Writer<M>, known: &Known) -> io::Result<Option<Box<dyn Any + Send>>> {
+    let shelf = Arc::clone(&writer.shelf);
+    shelf.files.make_folder(&shelf.folder)?;
+    let Some(lock) = shelf.files.lock(&shelf.folder.join(LOCK))? else {
+        return Ok(None);
+    };
+    let recovered = Recovered::read(&shelf, known)?;
+    writer.resume(&recovered);
+    tracing::info!(
+        folder = %shelf.folder.display(), objects = shelf.index.len(), bytes = shelf.space.used(),
+        segments = recovered.order.len(), "the disk tier is open"
+    );
+    if recovered.unknown_stamps > 0 {
+        tracing::warn!(
+            objects = recovered.unknown_stamps,
+            "what is on disk is dropped: some of it is newer than the purges that are known, so purges may have been lost"
+        );
+        writer.clear();
+    }
+    Ok(Some(lock))
+}
+
+/// What was replaced while the folder was being opened. `None` where the tier was closed meanwhile.
+fn settle_replaced<M>(writer: &mut Writer<M>, queue: &Queue<M>, flushed: &mut Vec<mpsc::Sender<()>>) -> Option<()> {
+    let early: Vec<Replaced> = writer.replaced.drain().collect();
+    early.into_iter().for_each(|replaced| settle(writer, replaced));
+    while let Some(job) = queue.pop(Duration::ZERO) {
+        queue.done(Queue::weigh(&job));
+        match job {
+            Job::Replaced(replaced) => settle(writer, replaced),
+            Job::Clear => writer.clear(),
+            Job::Flush(done) => flushed.push(done),
+            Job::Close => return None,
+            // Nothing else is taken before the tier is ready.
+            _ => {}
+        }
+    }
+    Some(())
+}
+
+fn settle<M>(writer: &mut Writer<M>, replaced: Replaced) {
+    if writer.shelf.index.remove_variant(replaced.key, replaced.variant) {
+        writer.note_replaced(replaced);
+    }
+}
+
+struct Life<M> {
+    writer: Writer<M>,
+    /// Of writes; that of reads is the shelf's.
+    breaker: Breaker,
+}
+
+impl<M> Life<M> {
+    fn work(&mut self, job: Job<M>) -> Next {
+        let off = self.breaker.is_open();
+        let done = match job {
+            Job::Replaced(replaced) => {
+                self.writer.note_replaced(replaced);
+                return Next::On;
+            }
+            Job::Clear => {
+                self.writer.clear();
+                return Next::On;
+            }
+            Job::Flush(done) => {
+                let _ = done.send(());
+                return Next::On;
+            }
+            Job::Close => return Next::Close,
+            Job::Abandon { number } => {
+                if let Some(solo) = self.writer.solos.remove(&number) {
+                    self.writer.solo_abandon(solo);
+                }
+                return Next::On;
+            }
+            Job::Begin { number, head } => {
+                self.writer.solos.insert(number, Solo::new(head));
+                return Next::On;
+            }
+            _ if off => {
+                count(&self.writer.shelf.stats.dropped_off);
+                if let Job::Finish { number, .. } = job
+                    && let Some(solo) = self.writer.solos.remove(&number)
+                {
+                    self.writer.solo_abandon(solo);
+                }
+                return Next::On;
+            }
+            Job::Put(stored) => self.writer.put(&stored),
+            Job::Renew(stored) => self.writer.renew(&stored),
+            Job::Piece { number, bytes } => self.writer.piece(number, bytes),
+            Job::Finish { number, trailers } => match self.writer.solos.remove(&number) {
+                Some(solo) => self.writer.solo_finish(solo, trailers.as_deref()),
+                None => Ok(()),
+            },
+        };
+        self.judge(done);
+        Next::On
+    }
+
+    fn judge(&mut self, done: Result<(), WriteFailure>) {
+        let stats = &self.writer.shelf.stats;
+        match done {
+            Ok(()) => drop(self.breaker.succeeded()),
+            Err(WriteFailure::Unfit) => {}
+            Err(WriteFailure::Purged) => count(&stats.dropped_purged),
+            Err(WriteFailure::NoRoom) => count(&stats.dropped_bytes_max),
+            Err(WriteFailure::Failed(error)) => {
+                count(&stats.dropped_error);
+                self.writer.note_error(&error);
+                self.failed(&error);
+            }
+        }
+    }
+
+    fn failed(&mut self, error: &io::Error) {
+        let shelf = &self.writer.shelf;
+        if self.breaker.failed(shelf.now()) {
+            shelf.writes_off.store(true, Ordering::Relaxed);
+            count(&shelf.stats.pauses);
+            tracing::error!(
+                folder = %shelf.folder.display(), %error,
+                "the disk tier cannot write: it takes nothing until a trial goes well; look at the disk's free space and the kernel's log"
+            );
+        }
+    }
+
+    /// When a disk that fails is to be tried again.
+    fn next_trial(&self) -> Option<Duration> {
+        let reads = self.writer.shelf.breaker.lock().unwrap_or_else(PoisonError::into_inner).retry_at();
+        let writes = self.breaker.retry_at();
+        reads.into_iter().chain(writes).min()
+    }
+
+    fn trial(&mut self) {
+        let tried = attempt(&self.writer.shelf);
+        let shelf = Arc::clone(&self.writer.shelf);
+        let mut reads = shelf.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = tried {
+            let now = shelf.now();
+            for breaker in [&mut *reads, &mut self.breaker] {
+                if breaker.is_open() {
+                    breaker.failed(now);
+                }
+            }
+            tracing::debug!(%error, "the disk tier's disk fails still");
+            return;
+        }
+        reads.succeeded();
+        self.breaker.succeeded();
+        drop(reads);
+        shelf.reads_off.store(false, Ordering::Relaxed);
+        shelf.writes_off.store(false, Ordering::Relaxed);
+        tracing::info!(folder = %shelf.folder.display(), "the disk tier works again");
+        let waiting: Vec<Replaced> = self.writer.replaced.drain().collect();
+        waiting.into_iter().for_each(|replaced| self.writer.note_replaced(replaced));
+    }
+
+    /// Records that could not be read must not come back with the next start.
+    fn note_lost(&mut self) {
+        for place in self.writer.shelf.take_lost() {
+            self.writer.note_replaced(Replaced { key: place.key, variant: place.variant });
+        }
+    }
+}
+
+/// Writes a file, reads it back and removes it.
+fn attempt(shelf: &Shelf) -> io::Result<()> {
+    let path = shelf.folder.join(TRIAL);
+    let _ = shelf.files.remove(&path);
+    let file = shelf.files.create(&path)?;
+    let written = vec![0x5a; TRIAL_BYTES];
+    let mut read = vec![0; TRIAL_BYTES];
+    let tried = file.write(&[&written], 0).and_then(|()| file.sync()).and_then(|()| file.read(&mut read, 0, false));
+    let removed = shelf.files.remove(&path);
+    tried.and(removed)?;
+    if read == written { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
+}

@@ -1,0 +1,208 @@
+//! Objects in a file of their own: those that come in pieces, and those too large for a segment. Their fields stand behind the body.
+//!
+//! Must never hold more of a body than the piece that is being written.
+
+use super::format::{self, Entry, HEADER_BYTES, Header, SOLO_ALIGN, SOLO_BLOCK_BYTES, START_BYTES};
+use super::head;
+use super::recover::entry_of;
+use super::segment::Segment;
+use super::writer::{Blocks, WriteFailure, Writer, is_full};
+use crate::stats::count;
+use crate::stored::{Head, Stored};
+use bytes::Bytes;
+use http::HeaderMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// An object that is being written.
+pub(crate) struct Solo<M> {
+    head: Arc<Head<M>>,
+    /// Made with the first bytes.
+    file: Option<SoloFile>,
+    failed: bool,
+}
+
+struct SoloFile {
+    segment: Arc<Segment>,
+    blocks: Blocks,
+    nonce: u64,
+    body_bytes: u64,
+}
+
+impl<M> Solo<M> {
+    pub(crate) fn new(head: Arc<Head<M>>) -> Self {
+        Self { head, file: None, failed: false }
+    }
+}
+
+impl<M> Writer<M> {
+    /// A piece of an object that comes in pieces.
+    pub(crate) fn piece(&mut self, number: u64, bytes: Bytes) -> Result<(), WriteFailure> {
+        let Some(mut solo) = self.solos.remove(&number) else {
+            return Ok(());
+        };
+        if solo.failed {
+            self.solos.insert(number, solo);
+            return Ok(());
+        }
+        match self.solo_append(&mut solo, bytes) {
+            Ok(()) => {
+                self.solos.insert(number, solo);
+                Ok(())
+            }
+            Err(failure) => {
+                let head = Arc::clone(&solo.head);
+                self.solo_abandon(solo);
+                self.solos.insert(number, Solo { head, file: None, failed: true });
+                Err(failure)
+            }
+        }
+    }
+
+    pub(crate) fn solo_append(&mut self, solo: &mut Solo<M>, bytes: Bytes) -> Result<(), WriteFailure> {
+        if solo.file.is_none() {
+            solo.file = Some(self.open_solo()?);
+        }
+        let Some(file) = &mut solo.file else {
+            return Err(WriteFailure::NoRoom);
+        };
+        let end = START_BYTES + file.body_bytes + bytes.len() as u64;
+        if end > file.segment.taken() {
+            self.grow_to(&file.segment, end)?;
+        }
+        file.segment.file.write(&[&bytes], START_BYTES + file.body_bytes)?;
+        file.blocks.update(&bytes);
+        file.body_bytes += bytes.len() as u64;
+        self.shelf.stats.written_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn open_solo(&mut self) -> Result<SoloFile, WriteFailure> {
+        let taken = self.solo_step();
+        while !self.shelf.space.take(taken) {
+            if !self.make_room() {
+                return Err(WriteFailure::NoRoom);
+            }
+        }
+        let start = self.next_start(true);
+        let shelf = &self.shelf;
+        let made = Segment::create(&*shelf.files, &shelf.folder, start, &shelf.space, taken);
+        if let Err(error) = &made
+            && is_full(error)
+        {
+            self.make_room();
+        }
+        let segment = Arc::new(made?);
+        let nonce = u64::from(segment.id) << 32;
+        Ok(SoloFile { segment, blocks: Blocks::new(nonce, SOLO_BLOCK_BYTES), nonce, body_bytes: 0 })
+    }
+
+    /// How much a solo takes at a time.
+    fn solo_step(&self) -> u64 {
+        (self.segment_bytes / 4).max(1 << 16)
+    }
+
+    fn grow_to(&mut self, segment: &Segment, end: u64) -> Result<(), WriteFailure> {
+        let before = segment.taken();
+        let more = (end - before).next_multiple_of(self.solo_step());
+        while !segment.grow(more) {
+            if !self.make_room() {
+                return Err(WriteFailure::NoRoom);
+            }
+        }
+        Ok(segment.file.allocate(before, more)?)
+    }
+
+    /// Writes what stands behind the body and makes the object known.
+    pub(crate) fn solo_finish(&mut self, mut solo: Solo<M>, trailers: Option<&HeaderMap>) -> Result<(), WriteFailure> {
+        if solo.failed {
+            return Ok(());
+        }
+        if solo.file.is_none() {
+            solo.file = Some(self.open_solo()?);
+        }
+        let Some(SoloFile { segment, blocks, nonce, body_bytes }) = solo.file.take() else {
+            return Err(WriteFailure::NoRoom);
+        };
+        let written = self.finish_file(&solo.head, trailers, &segment, blocks, (nonce, body_bytes));
+        if written.is_err() {
+            self.shelf.segments.remove(segment.id);
+            if segment.unlink(&*self.shelf.files).is_err() {
+                segment.cut_off();
+            }
+        } else {
+            self.order.push_back(segment.id);
+        }
+        written
+    }
+
+    fn finish_file(
+        &mut self,
+        head: &Head<M>,
+        trailers: Option<&HeaderMap>,
+        segment: &Arc<Segment>,
+        blocks: Blocks,
+        (nonce, body_bytes): (u64, u64),
+    ) -> Result<(), WriteFailure> {
+        if self.purged(head).is_some() {
+            return Err(WriteFailure::Purged);
+        }
+        let meta = head::encode(head, trailers, &*self.codec).ok_or(WriteFailure::Unfit)?;
+        let header = head::header(head, nonce, &meta, body_bytes);
+        let table = blocks.finish();
+        let entry = self.write_behind(segment, START_BYTES + body_bytes, &header, &meta, &table)?;
+        if let Err(error) = segment.file.sync() {
+            self.note_error(&error);
+        }
+        self.shelf.segments.insert(segment);
+        self.enter(&entry, segment.id, true, head)
+    }
+
+    /// Record and footer of a solo behind `at`; the file ends with them.
+    fn write_behind(
+        &mut self,
+        segment: &Segment,
+        at: u64,
+        header: &Header,
+        meta: &[u8],
+        table: &[u8],
+    ) -> Result<Entry, WriteFailure> {
+        let at = at.next_multiple_of(SOLO_ALIGN);
+        let bytes = (HEADER_BYTES + meta.len() + table.len()) as u64;
+        let entry = entry_of(header, at, u32::try_from(bytes).map_err(|_| WriteFailure::Unfit)?);
+        let footer = format::encode_footer(&[entry]);
+        let end = at + bytes + footer.len() as u64;
+        if end > segment.taken() {
+            self.grow_to(segment, end)?;
+        }
+        segment.file.write(&[&header.encode(meta), meta, table, &footer], at)?;
+        segment.shrink(end)?;
+        segment.note_stamp(entry.stamp);
+        Ok(entry)
+    }
+
+    /// Renewed fields are written behind the old ones; the body stays where it is.
+    pub(crate) fn renew_solo(
+        &mut self,
+        stored: &Stored<M>,
+        segment: &Arc<Segment>,
+        header: &Header,
+        meta: &[u8],
+        sums: &[u32],
+    ) -> Result<(), WriteFailure> {
+        let table: Vec<u8> = sums.iter().flat_map(|sum| sum.to_le_bytes()).collect();
+        let at = segment.taken();
+        let entry = self.write_behind(segment, at, header, meta, &table)?;
+        count(&self.shelf.stats.renewals);
+        self.enter(&entry, segment.id, true, stored)
+    }
+
+    /// Removes what was written of an object.
+    pub(crate) fn solo_abandon(&mut self, solo: Solo<M>) {
+        if let Some(file) = solo.file
+            && file.segment.unlink(&*self.shelf.files).is_err()
+        {
+            file.segment.cut_off();
+        }
+    }
+}
