@@ -13,6 +13,7 @@ use archipel_codings::{DecodeError, DecodeLimits, Decoder, Encoder, Format, Opti
 use archipel_config::Snapshot;
 use archipel_transport::h1::chunked::{ChunkError, Decoder, Step};
 use archipel_transport::h1::head::{self, HeadLimits};
+use archipel_transport::h2::replay::replay;
 use archipel_transport::proxy_protocol;
 use archipel_transport::tls::{client_hello, ja4};
 use http::Method;
@@ -27,6 +28,7 @@ pub const TARGETS: &[Target] = &[
     ("request_head", request_head),
     ("response_head", response_head),
     ("chunked", chunked),
+    ("http2", http2),
     ("proxy_protocol", proxy_protocol),
     ("client_hello", client_hello),
     ("structured_fields", structured_fields),
@@ -39,6 +41,7 @@ pub const TARGETS: &[Target] = &[
     ("cache_store", cache_store),
     ("purge_journal", purge_journal),
     ("config", config),
+    ("disk_record", disk_record),
 ];
 
 const HEAD_BYTES_MAX: usize = 4096;
@@ -49,6 +52,15 @@ const LIMITS: HeadLimits = HeadLimits { head_bytes_max: HEAD_BYTES_MAX, fields_m
 fn pauses(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
     let stride = bytes.len() / 64 + 1;
     (0..bytes.len()).step_by(stride)
+}
+
+/// What a start and a lookup read from the folder of the disk tier: damaged, or put there by somebody.
+///
+/// # Panics
+/// When what was read and written again is read as something else.
+pub fn disk_record(bytes: &[u8]) {
+    archipel_cache::fuzz_disk(bytes);
+    archipel_edge::fuzz_stored_meta(bytes);
 }
 
 /// The head of a request from a visitor.
@@ -115,6 +127,17 @@ pub fn chunked(bytes: &[u8]) {
             (Err(_), Err(_)) => {}
             (one, other) => panic!("in one piece {one:?}, in pieces of {piece} {other:?}"),
         }
+    }
+}
+
+/// An HTTP/2 connection of a client, in pieces of different sizes.
+///
+/// # Panics
+/// When the pieces matter: requests, error or answers differ.
+pub fn http2(bytes: &[u8]) {
+    let whole = replay(bytes, bytes.len());
+    for piece in [1, 7, 64, 1000] {
+        assert_eq!(whole, replay(bytes, piece), "in pieces of {piece}");
     }
 }
 

@@ -233,6 +233,18 @@ impl<M> FillWriter<M> {
         !self.passed_through
     }
 
+    /// Whether so many more bytes would make it too large to be kept for storing, if its declared length does not already.
+    pub fn outgrows(&self, bytes: u64) -> bool {
+        let declared = self.fill.options.length.unwrap_or(0);
+        self.bare + (self.bytes + bytes).max(declared) > self.fill.options.object_bytes_max
+    }
+
+    /// The bytes appended so far; `None` where some were passed through and are gone.
+    pub fn kept(&self) -> Option<Vec<Bytes>> {
+        let kept = || self.fill.lock().segments.iter().map(|segment| segment.bytes.clone()).collect();
+        (!self.passed_through || self.bytes == 0).then(kept)
+    }
+
     /// Adds bytes. Await [`FillWriter::ready`] first. What may be stored is copied, as the buffer belongs to a connection. More bytes
     /// than were declared fail the body.
     pub fn append(&mut self, bytes: Bytes) {

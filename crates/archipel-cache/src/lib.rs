@@ -55,6 +55,7 @@ mod store_purge;
 mod stored;
 
 pub use body::{Body, BodyCursor};
+pub use disk::fuzz as fuzz_disk;
 pub use disk::{
     Codec, DiskBody, DiskCounts, DiskLookup, DiskOptions, DiskReadError, DiskStats, DiskStream, DiskTier, DiskWriter,
     Found, WireReader, WireWriter, key_seed,

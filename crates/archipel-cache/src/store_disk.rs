@@ -47,6 +47,11 @@ impl<M> Store<M> {
         found.map(|found| self.use_found(found))
     }
 
+    /// Whether the disk has something of a key with this hash, perhaps purged.
+    pub fn has_on_disk(&self, hash: u128) -> bool {
+        self.disk().is_some_and(|disk| disk.has(hash))
+    }
+
     /// The wait for a lookup on the disk was given up.
     pub fn disk_waited_too_long(&self) {
         if let Some(disk) = self.disk() {

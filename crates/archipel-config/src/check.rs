@@ -47,6 +47,33 @@ pub(crate) fn check_node(node: &Part<NodeConfig>, out: &mut Diagnostics) {
         node.report(out, "limits.connections_per_address_max", problem);
     }
     let cache = &config.cache;
+    let disk = &cache.disk;
+    if disk.path.is_none() {
+        for path in [
+            "cache.disk.bytes_max",
+            "cache.disk.object_bytes_max",
+            "cache.disk.queue_bytes_max",
+            "cache.disk.read_wait",
+        ] {
+            if node.given(path) {
+                let problem =
+                    Problem::warning(Code::NoEffect, format!("`{path}` has no effect: there is no disk tier"))
+                        .help("set `cache.disk.path`");
+                node.report(out, path, problem);
+            }
+        }
+    } else if disk.object_bytes_max > disk.bytes_max / 2 {
+        let path = if node.given("cache.disk.object_bytes_max") {
+            "cache.disk.object_bytes_max"
+        } else {
+            "cache.disk.bytes_max"
+        };
+        let problem = Problem::warning(
+            Code::Contradiction,
+            "`cache.disk.object_bytes_max` is above half of `cache.disk.bytes_max`: such an object would displace all others",
+        );
+        node.report(out, path, problem);
+    }
     if cache.object_bytes_max > cache.memory_bytes_max && cache.memory_bytes_max > 0 {
         let path =
             if node.given("cache.object_bytes_max") { "cache.object_bytes_max" } else { "cache.memory_bytes_max" };
@@ -137,7 +164,7 @@ pub(crate) fn check_zone(zone: &Part<ZoneConfig>, node: &Part<NodeConfig>, out: 
         .help("add a `[[listen]]` with `tls = true` to node.toml");
         zone.report(out, "tls.redirect_http", problem);
     }
-    let (own, all) = (zone.config.cache.object_bytes_max, node.config.cache.object_bytes_max);
+    let (own, all) = (zone.config.cache.object_bytes_max, node.config.cache.storable_bytes_max());
     if own > all {
         let message = format!("`cache.object_bytes_max` is above the node's {}, which holds", units::show_bytes(all));
         zone.report(out, "cache.object_bytes_max", Problem::warning(Code::NoEffect, message));

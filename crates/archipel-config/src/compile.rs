@@ -203,7 +203,7 @@ fn assemble(mut node: NodeConfig, zones: Vec<(Arc<str>, ZoneConfig, ErrorPages)>
     if node.listeners.is_empty() {
         node.listeners = default_listeners();
     }
-    let object_bytes_max = node.cache.object_bytes_max;
+    let object_bytes_max = node.cache.storable_bytes_max();
     let zones = zones
         .into_iter()
         .map(|(name, config, error_pages)| {

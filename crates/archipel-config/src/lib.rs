@@ -46,7 +46,7 @@ pub use kind::LIST_ENTRIES_MAX;
 pub use kind::rule::{FieldTest, Presence, RULE_ENTRIES_MAX, RULE_TEXT_BYTES_MAX, StatusRange};
 pub use node::{
     AccessLog, Admin, CERTIFICATES_MAX, CertificateFiles, ClientAddressHeader, LISTENERS_MAX, Listener, Log, NodeCache,
-    NodeCompression, NodeConfig, NodeLimits, NodeTls, Timeouts, TlsVersion, Traces, Trust,
+    NodeCacheDisk, NodeCompression, NodeConfig, NodeLimits, NodeTls, Timeouts, TlsVersion, Traces, Trust,
 };
 pub use reference::{schema_json, settings_markdown, settings_table};
 pub use settings::{Group, Setting};

@@ -194,7 +194,7 @@ settings! {
 }
 
 settings! {
-    /// The memory tier of the cache, shared by all zones.
+    /// The cache, shared by all zones: its memory. Below it there may be a disk tier.
     pub struct NodeCache {
         settings {
             /// Memory for stored objects, with all that belongs to them.
@@ -204,6 +204,29 @@ settings! {
             /// Purged URLs, tags, prefixes, hosts and zones that are remembered; beyond this, the zone with the most of them forgets
             /// half, and what it stored before that counts as purged. Each takes 64 bytes of memory, and up to 256 on the disk.
             purge_scopes_max: usize = Count(1_024, 16_000_000), 65_536;
+        }
+        tables {
+            /// See [`NodeCacheDisk`].
+            disk: NodeCacheDisk;
+        }
+    }
+}
+
+settings! {
+    /// The disk tier of the cache, below the memory: for what does not fit there, and for restarts.
+    pub struct NodeCacheDisk {
+        settings {
+            /// Folder of the disk tier, which makes it where it is missing; empty is no disk tier. One node has it at a time.
+            path: Option<PathBuf> = Optional(AnyPath), None;
+            /// Space on the disk; never exceeded. The index takes up to 48 bytes of memory for each object.
+            bytes_max: u64 = Bytes(16 << 20, 1 << 50), 10 << 30;
+            /// Largest object that is stored on the disk; what is larger than the memory's largest goes there alone.
+            object_bytes_max: u64 = Bytes(0, 1 << 37), 1 << 30;
+            /// Objects that wait to be written; beyond this they are not written, and no request waits.
+            queue_bytes_max: u64 = Bytes(1 << 20, 1 << 34), 64 << 20;
+            /// How long a request waits for the disk before it is answered by the origin instead. The disk is left alone after several
+            /// such waits in a row, and tried again.
+            read_wait: Duration = Time(1, 60 * SECOND), Duration::from_secs(1);
         }
     }
 }
@@ -248,6 +271,14 @@ settings! {
     }
 }
 
+impl NodeCache {
+    /// The largest object that any tier stores, in bytes.
+    pub fn storable_bytes_max(&self) -> u64 {
+        let disk = self.disk.path.as_ref().map_or(0, |_| self.disk.object_bytes_max);
+        self.object_bytes_max.max(disk)
+    }
+}
+
 macro_rules! all_defaults {
     ($($name:ty),+ $(,)?) => {
         $(impl Default for $name {
@@ -260,7 +291,19 @@ macro_rules! all_defaults {
 
 pub(crate) use all_defaults;
 
-all_defaults!(NodeConfig, Admin, Trust, NodeLimits, Timeouts, NodeTls, NodeCache, NodeCompression, Log, Traces);
+all_defaults!(
+    NodeConfig,
+    Admin,
+    Trust,
+    NodeLimits,
+    Timeouts,
+    NodeTls,
+    NodeCache,
+    NodeCacheDisk,
+    NodeCompression,
+    Log,
+    Traces
+);
 
 /// The header field that names the visitor's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,10 +1,11 @@
 //! Bodies that come from the cache crate, in the form that the transport sends.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use archipel_cache::{BodyCursor, FillReader};
+use archipel_cache::{BodyCursor, DiskReadError, DiskStream, FillReader};
 use archipel_transport::body::BodyError;
 use archipel_transport::message::StreamBody;
 use bytes::Bytes;
@@ -159,5 +160,63 @@ impl Body for TrailedBody {
             None => this.trailers.take().map(|trailers| Frame::trailers((*trailers).clone())),
         };
         Poll::Ready(frame.map(Ok))
+    }
+}
+
+/// A piece of a reply's body.
+pub(crate) enum Part {
+    /// In memory.
+    Bytes(Bytes),
+    /// Read from the disk while it is sent.
+    OnDisk(DiskStream),
+}
+
+impl Part {
+    /// Its length.
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::OnDisk(stream) => stream.remaining(),
+        }
+    }
+}
+
+/// A body of several pieces.
+pub(crate) struct PartsBody {
+    parts: VecDeque<Part>,
+    trailers: Option<Arc<HeaderMap>>,
+}
+
+impl PartsBody {
+    pub(crate) fn new(parts: impl IntoIterator<Item = Part>) -> Self {
+        Self { parts: parts.into_iter().collect(), trailers: None }
+    }
+
+    pub(crate) fn with_trailers(self, trailers: Arc<HeaderMap>) -> Self {
+        Self { trailers: Some(trailers), ..self }
+    }
+}
+
+impl Body for PartsBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        loop {
+            let read = match this.parts.front_mut() {
+                None => {
+                    let trailers = this.trailers.take();
+                    return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers((*trailers).clone()))));
+                }
+                Some(Part::Bytes(bytes)) => (!bytes.is_empty()).then(|| Ok(std::mem::take(bytes))),
+                Some(Part::OnDisk(stream)) => ready!(stream.poll_next(cx)),
+            };
+            match read {
+                Some(Ok(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Some(Err(DiskReadError)) => return Poll::Ready(Some(Err(BodyError::Truncated))),
+                None => drop(this.parts.pop_front()),
+            }
+        }
     }
 }

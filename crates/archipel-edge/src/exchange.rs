@@ -137,6 +137,8 @@ pub struct Exchange {
     pub key_hash: Option<KeyHash>,
     /// What the cache did.
     pub cache: CacheResult,
+    /// The tier of the store that answered, where it was not memory.
+    pub tier: Option<&'static str>,
     /// The named reason of a refusal, bypass, miss or failure.
     pub reason: Option<&'static str>,
     /// The edge answered by itself with an error.

@@ -142,7 +142,7 @@ impl Node {
         let at = KeyRef::new(&key, self.key_seed);
         let picked = match cache::find(&ex, &zone) {
             cache::Found::Serve { stored, .. } | cache::Found::Ask { stored, .. } => Some(stored),
-            cache::Found::OnlyIfCached | cache::Found::Missing { .. } => None,
+            cache::Found::OnlyIfCached | cache::Found::Missing { .. } | cache::Found::Cold => None,
         };
         let variants = self.store.variants(&at);
         let shown = |stored: &Arc<Stored<Meta>>| {
@@ -150,11 +150,17 @@ impl Node {
             let selected = picked.as_ref().is_some_and(|picked| Arc::ptr_eq(picked, stored));
             Variant { selected, ..variant("memory", stored, purged, &ex, &zone) }
         };
+        // Of what is only on the disk, the one that answers is shown.
+        let on_disk = picked.iter().filter(|picked| !variants.iter().any(|other| Arc::ptr_eq(picked, other)));
+        let from_disk = |stored: &Arc<Stored<Meta>>| {
+            let purged = self.store.purged(stored);
+            Variant { selected: true, ..variant(cache::disk::DISK, stored, purged, &ex, &zone) }
+        };
         Ok(Inspection {
             zone: Some(zone.zone.name.to_string()),
             key: Some(shown_key(&key.text())),
             next: next(&ex, answered),
-            variants: variants.iter().map(shown).collect(),
+            variants: on_disk.map(from_disk).chain(variants.iter().map(shown)).collect(),
         })
     }
 }

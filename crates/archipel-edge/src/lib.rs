@@ -31,6 +31,7 @@ mod transform;
 mod worker;
 mod zone;
 
+pub use cache::codec::fuzz as fuzz_stored_meta;
 pub use explain::{ExplainRequest, Explanation, Verdict};
 pub use hit_table::{PathHits, ZoneHits};
 pub use inspect::Inspection;

@@ -130,9 +130,9 @@ impl Live {
             let live = LiveZone {
                 zone: zone.clone(),
                 codings: ZoneCodings::new(zone),
-                policy: policy_of(zone, snapshot.node.cache.object_bytes_max),
+                policy: policy_of(zone, snapshot.node.cache.storable_bytes_max()),
                 rules: Rules::new(zone),
-                object_bytes_max: object_bytes_max(zone, snapshot.node.cache.object_bytes_max),
+                object_bytes_max: object_bytes_max(zone, snapshot.node.cache.storable_bytes_max()),
                 slicing: slicing_of(zone, snapshot.node.cache.object_bytes_max),
                 origin: roots
                     .origin(&zone.origin)

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use archipel_cache::CacheCounts;
+use archipel_cache::{CacheCounts, DiskCounts};
 use archipel_transport::env::TransportStats;
 
 use crate::cache::codings::NodeCodings;
@@ -291,6 +291,14 @@ fn labelled(page: &mut String, workers: &[Arc<WorkerMetrics>]) {
         }
         let _ = writeln!(page, "archipel_{name}_total{{reason=\"{label}\"}} {n}");
     }
+}
+
+/// The disk tier's counters and gauges.
+pub(crate) fn disk_metrics(page: &mut String, disk: &DiskCounts) {
+    disk.each(|name, kind, help, value| {
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        metric(page, &format!("archipel_cache_disk_{name}{suffix}"), kind, help, &[("", value)]);
+    });
 }
 
 fn cache_metrics(page: &mut String, cache: &CacheCounts) {

@@ -61,7 +61,10 @@ pub(crate) fn origin_reply(request: &OriginRequest) -> Option<Result<OriginReply
 
 impl Origin {
     fn answer(&mut self, request: &OriginRequest) -> Result<OriginReply, OriginError> {
-        let of = |name: &str| request.headers.get(name).map(|value| value.to_str().expect("text").to_owned());
+        // For HTTP/1 the fields are lines already.
+        let lines = request.lines.to_map();
+        let field = |name: &str| request.headers.get(name).or_else(|| lines.get(name));
+        let of = |name: &str| field(name).map(|value| value.to_str().expect("text").to_owned());
         let forwarded = Forwarded {
             method: request.method.to_string(),
             target: String::from_utf8_lossy(&request.target).into_owned(),

@@ -6,15 +6,16 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use archipel_cache::{FlightLimits, Flights, Store, StoreLimits};
-use archipel_config::Snapshot;
+use archipel_config::{NodeCacheDisk, Snapshot};
 use archipel_transport::env::{Http2Limits, ServerSettings, TransportStats};
 use archipel_transport::h1::head::{FIELDS_MAX, HeadLimits};
 use thiserror::Error;
 
 use crate::access_log::AccessLog;
-use crate::cache::Meta;
+use crate::cache::codec::MetaCodec;
 use crate::cache::codings::NodeCodings;
 use crate::cache::equivalents::Equivalents;
+use crate::cache::{Meta, disk};
 use crate::hit_table::ZoneHits;
 use crate::live::{Live, LiveError};
 use crate::metrics::{LiveCounts, Metrics};
@@ -53,6 +54,17 @@ pub(crate) fn random() -> u64 {
     std::collections::hash_map::RandomState::new().build_hasher().finish()
 }
 
+/// The seed of the keys' hashes: kept beside the disk tier, which is found again under the same hashes only.
+fn key_seed(disk: &NodeCacheDisk) -> (u64, u64) {
+    let fresh = (random(), random());
+    let Some(folder) = &disk.path else { return fresh };
+    archipel_cache::key_seed(folder, fresh).unwrap_or_else(|error| {
+        let folder = folder.display();
+        tracing::error!(%folder, %error, "the folder of the disk tier cannot be used: what it takes will not outlive this process");
+        fresh
+    })
+}
+
 impl Node {
     /// A node with an empty store.
     ///
@@ -70,7 +82,7 @@ impl Node {
         }));
         let log = AccessLog::open(&config.log.access, config.log.queue_records_max).map_err(NodeError::Log)?;
         let flights = Flights::new(store.clone(), FlightLimits::default());
-        let key_seed = (random(), random());
+        let key_seed = key_seed(&config.cache.disk);
         Ok(Arc::new(Self {
             live: ArcSwap::from_pointee(live),
             store,
@@ -83,6 +95,21 @@ impl Node {
             revalidations: AtomicUsize::new(0),
             metrics: Metrics::default(),
         }))
+    }
+
+    /// Opens the disk tier, if one is configured: in the background, once the process before gives its folder up. After
+    /// [`Node::open_purges`], as what is on the disk is compared with the purges. Never fails: without it there is memory.
+    pub fn open_disk(&self) {
+        if let Some(options) = disk::options(&self.live().snapshot.node.cache.disk) {
+            self.store.open_disk(options, Arc::new(MetaCodec), self.key_seed);
+        }
+    }
+
+    /// Gives up the disk tier's folder, after writing what waits. Blocks for as long as the disk takes.
+    pub fn close_disk(&self) {
+        if let Some(disk) = self.store.disk() {
+            disk.close();
+        }
     }
 
     /// A worker. Call it inside the runtime of the core that it is for: its ticks run there.
@@ -120,6 +147,9 @@ impl Node {
     pub fn metrics(&self, transport: &TransportStats) -> String {
         let mut page = self.metrics.render(transport, &self.store.counts(), &self.codings);
         crate::purge::metrics(&mut page, self.purges.get());
+        if let Some(disk) = self.store.disk() {
+            crate::metrics::disk_metrics(&mut page, &disk.counts());
+        }
         page
     }
 

@@ -33,6 +33,7 @@ async fn decide(ex: &mut Exchange) -> ControlFlow<Reply, Reply> {
 }
 
 async fn fetch(ex: &mut Exchange, plan: cache::Plan) -> ControlFlow<Reply, Reply> {
+    let plan = cache::disk::look_up(ex, plan).await?;
     let plan = cache::join(ex, plan).await?;
     from_origin(ex, plan).await
 }

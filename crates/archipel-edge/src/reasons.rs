@@ -95,7 +95,7 @@ pub const FAMILIES: &[Family] = &[
             ("promoted", "the first one died, and it took over"),
             ("uncacheable", "the first one's reply was for the first one alone"),
             ("unfit", "the first one's reply did not fit it, such as another variant"),
-            ("wait_exceeded", "it waited for collapse_wait"),
+            ("collapse_wait", "it waited for as long as the zone's collapse_wait"),
             ("hit_for_miss", "nobody waits: the key was uncacheable a moment ago"),
             ("followers_max", "too many waited already"),
             ("failed", "two fetches in a row failed, and it shares the failure"),

@@ -37,6 +37,9 @@ pub struct Record<'a> {
     pub status: u16,
     /// What the cache did.
     pub cache: &'static str,
+    /// The tier of the store that answered, where it was not memory.
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
+    pub tier: Option<&'static str>,
     /// Named reason.
     #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     pub reason: Option<&'static str>,
@@ -87,6 +90,9 @@ impl Record<'_> {
         line.text(",\"path\":", self.path);
         line.number(",\"status\":", self.status.into());
         line.word(",\"cache\":\"", self.cache);
+        if let Some(tier) = self.tier {
+            line.word(",\"tier\":\"", tier);
+        }
         if let Some(reason) = self.reason {
             line.word(",\"reason\":\"", reason);
         }
@@ -183,6 +189,8 @@ pub(crate) fn record(ex: &Exchange) {
             metrics.labelled.count("refusals", reason);
         } else if ex.end == Some(End::BodyFailed) {
             metrics.labelled.count("broken_replies", reason);
+        } else if ex.cache == CacheResult::None {
+            metrics.labelled.count("early_answers", reason);
         }
     }
     if let Some(log) = &ex.worker.log {
@@ -235,6 +243,7 @@ fn write(ex: &Exchange, log: &crate::access_log::WorkerLog) {
         path: &ex.asked.path_and_query,
         status: ex.status.map_or(CLIENT_GONE, |s| s.as_u16()),
         cache: ex.cache.as_str(),
+        tier: ex.tier,
         reason: ex.reason,
         end: match ex.end {
             Some(End::Complete) => "complete",
@@ -286,6 +295,7 @@ mod tests {
             path: text,
             status: 200,
             cache: "hit",
+            tier: Some("disk"),
             reason: Some("vary_any"),
             end: "complete",
             bytes_sent: u64::MAX,
@@ -306,6 +316,7 @@ mod tests {
         for text in ["", "plain/a?b=c", "quote \" back\\slash", "control \u{1}\n\t\u{7f}", "umlaut ä 漢 \u{2028}"] {
             check(&record(text));
             let bare = Record {
+                tier: None,
                 reason: None,
                 reply_us: None,
                 origin_us: None,

@@ -15,32 +15,37 @@ pub const STARS_MAX: usize = 8;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PathPattern {
     text: Box<str>,
+    /// What stands between the stars; one part is a whole path.
+    parts: Box<[Box<str>]>,
 }
 
 impl PathPattern {
     /// Takes a pattern in canonical form; `None` beyond [`PATTERN_BYTES_MAX`] or [`STARS_MAX`].
     pub fn new(text: &str) -> Option<PathPattern> {
         let stars = text.bytes().filter(|byte| *byte == b'*').count();
-        (text.len() <= PATTERN_BYTES_MAX && stars <= STARS_MAX).then(|| PathPattern { text: text.into() })
+        (text.len() <= PATTERN_BYTES_MAX && stars <= STARS_MAX)
+            .then(|| PathPattern { text: text.into(), parts: text.split('*').map(Box::from).collect() })
     }
 
     /// Whether a canonical path (without query) is meant.
     pub fn matches(&self, path: &str) -> bool {
-        let Some((first, rest)) = self.text.split_once('*') else {
+        let (Some((first, rest)), true) = (self.parts.split_first(), self.parts.len() > 1) else {
             return *self.text == *path;
         };
-        let Some(mut path) = path.strip_prefix(first) else {
+        let Some(mut path) = path.strip_prefix(&**first) else {
             return false;
         };
-        let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
+        let Some((last, middle)) = rest.split_last() else {
+            return false;
+        };
         // The earliest place for each part leaves most for those behind it.
-        for part in middle.split('*') {
-            match path.find(part) {
+        for part in middle.iter().filter(|part| !part.is_empty()) {
+            match memchr::memmem::find(path.as_bytes(), part.as_bytes()) {
                 Some(at) => path = path.get(at + part.len()..).unwrap_or_default(),
                 None => return false,
             }
         }
-        path.ends_with(last)
+        path.ends_with(&**last)
     }
 }
 

@@ -40,14 +40,7 @@ pub(crate) enum Kind {
     Empty,
     Full(Option<Bytes>),
     Http1(Arc<Shared>),
-    Http2 {
-        stream: h2::RecvStream,
-        data_done: bool,
-        stall: crate::timer::LazyTimer,
-        stall_max: std::time::Duration,
-        /// Where the 100 (Continue) goes that the client waits for.
-        continue_owed: Option<crate::interim::InterimQueue>,
-    },
+    Http2(crate::h2::stream::UploadBody),
 }
 
 /// A request's body. Not reading it is allowed: the transport drains a little or closes.
@@ -107,7 +100,7 @@ impl RequestBody {
     pub fn awaits_continue(&self) -> bool {
         match &self.kind {
             Kind::Http1(conn) => conn.lock().awaits_continue(),
-            Kind::Http2 { continue_owed, .. } => continue_owed.is_some(),
+            Kind::Http2(body) => body.awaits_continue(),
             _ => false,
         }
     }
@@ -121,12 +114,7 @@ impl RequestBody {
             Kind::Empty => return Poll::Ready(None),
             Kind::Full(bytes) => Poll::Ready(bytes.take().filter(|b| !b.is_empty()).map(|b| Ok(Frame::data(b)))),
             Kind::Http1(conn) => conn.lock().poll_body(cx),
-            Kind::Http2 { stream, data_done, stall, stall_max, continue_owed } => {
-                if let Some(queue) = continue_owed.take() {
-                    queue.push_continue();
-                }
-                poll_h2(stream, data_done, stall, *stall_max, cx)
-            }
+            Kind::Http2(body) => body.poll_next(cx),
         };
         match std::task::ready!(polled) {
             Some(Ok(frame)) => {
@@ -165,49 +153,6 @@ impl RequestBody {
         }
         Ok((Bytes::from(whole), trailers))
     }
-}
-
-fn poll_h2(
-    stream: &mut h2::RecvStream,
-    data_done: &mut bool,
-    stall: &mut crate::timer::LazyTimer,
-    stall_max: std::time::Duration,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-    if !*data_done {
-        match stream.poll_data(cx) {
-            Poll::Ready(Some(Ok(data))) => {
-                stall.clear();
-                // The window opens as the bytes are taken: the reader's pace is the sender's.
-                let _ = stream.flow_control().release_capacity(data.len());
-                return Poll::Ready(Some(Ok(Frame::data(data))));
-            }
-            Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(BodyError::Truncated))),
-            Poll::Ready(None) => *data_done = true,
-            Poll::Pending => return poll_stall(stall, stall_max, cx),
-        }
-    }
-    match stream.poll_trailers(cx) {
-        Poll::Ready(Ok(Some(trailers))) => {
-            let allowed = trailers.iter().filter(|(name, _)| crate::h1::chunked::is_allowed_trailer(name));
-            let allowed = allowed.map(|(name, value)| (name.clone(), value.clone())).collect();
-            Poll::Ready(Some(Ok(Frame::trailers(allowed))))
-        }
-        Poll::Ready(Ok(None)) => Poll::Ready(None),
-        Poll::Ready(Err(_)) => Poll::Ready(Some(Err(BodyError::Truncated))),
-        Poll::Pending => poll_stall(stall, stall_max, cx),
-    }
-}
-
-fn poll_stall(
-    stall: &mut crate::timer::LazyTimer,
-    stall_max: std::time::Duration,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-    if !stall.is_set() {
-        stall.set(tokio::time::Instant::now() + stall_max);
-    }
-    stall.poll_expired(cx).map(|()| Some(Err(BodyError::TimedOut)))
 }
 
 impl Body for RequestBody {

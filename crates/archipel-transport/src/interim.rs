@@ -1,28 +1,11 @@
 //! Interim (1xx) responses on their way to a client: in order, before the final reply (RFC 9110 section 15.2).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
 
 use crate::h1::conn::Shared;
-
-/// Interim responses that may wait unsent on one HTTP/2 stream.
-const WAITING_MAX: usize = 16;
-
-/// Queue of interim responses of an HTTP/2 stream; its task sends them after each poll of the handler.
-#[derive(Clone, Default)]
-pub(crate) struct InterimQueue(Arc<Mutex<Vec<(StatusCode, HeaderMap)>>>);
-
-impl InterimQueue {
-    /// Owes the client a 100 (Continue).
-    pub(crate) fn push_continue(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((StatusCode::CONTINUE, HeaderMap::new()));
-    }
-
-    pub(crate) fn take(&self) -> Vec<(StatusCode, HeaderMap)> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
+use crate::h2::stream::StreamRef;
 
 /// Where the interim responses of one exchange go.
 #[derive(Clone)]
@@ -41,7 +24,7 @@ pub struct InterimHttp1(pub(crate) Arc<Shared>);
 
 /// The HTTP/2 form.
 #[derive(Clone)]
-pub struct InterimHttp2(pub(crate) InterimQueue);
+pub struct InterimHttp2(pub(crate) StreamRef);
 
 impl Interim {
     /// Passes one on. 100 (Continue) is hop-by-hop and sent by the transport itself when a body is first read;
@@ -53,12 +36,7 @@ impl Interim {
         match self {
             Interim::Discard => {}
             Interim::Http1(conn) => conn.0.lock().queue_interim(status, headers),
-            Interim::Http2(queue) => {
-                let mut waiting = queue.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-                if waiting.len() < WAITING_MAX {
-                    waiting.push((status, headers.clone()));
-                }
-            }
+            Interim::Http2(stream) => stream.0.with(|conn, key| conn.send_interim(key, status, headers)),
         }
     }
 }

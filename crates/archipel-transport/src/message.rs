@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use http_body::{Body, Frame};
 
 use crate::body::{BodyError, RequestBody};
 use crate::conn::{Conn, Scheme};
+use crate::h2::encode::Block;
 use crate::interim::Interim;
 use crate::refusal::Refusal;
 use crate::tunnel::Duplex;
@@ -99,6 +100,8 @@ pub struct FrozenFields {
     pub map: HeaderMap,
     /// The same as `name: value\r\n` lines.
     pub lines: Bytes,
+    /// The same as HTTP/2 sends them, made when it first does.
+    block: OnceLock<Block>,
 }
 
 impl FrozenFields {
@@ -117,12 +120,22 @@ impl FrozenFields {
             let copy = HeaderValue::from_maybe_shared(slice).unwrap_or_else(|_| value.clone());
             frozen.append(name.clone(), copy);
         }
-        Self { map: frozen, lines }
+        Self::from_parts(frozen, lines)
     }
 
-    /// Bytes of memory behind it, overhead estimated.
+    /// What [`FrozenFields::new`] made and somebody kept: `lines`, and the map whose values are slices of them.
+    pub fn from_parts(map: HeaderMap, lines: Bytes) -> Self {
+        Self { map, lines, block: OnceLock::new() }
+    }
+
+    /// The fields as HTTP/2 sends them.
+    pub(crate) fn block(&self) -> &Block {
+        self.block.get_or_init(|| Block::new(self))
+    }
+
+    /// Bytes of memory behind it, overhead estimated. The HTTP/2 form counts whether it is there or not.
     pub fn heap_bytes(&self) -> usize {
-        self.lines.len() + self.map.capacity() * 120 + 64
+        2 * self.lines.len() + self.map.capacity() * 120 + 64
     }
 }
 

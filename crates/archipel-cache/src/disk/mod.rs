@@ -48,6 +48,17 @@ mod tier_tests;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Reads bytes as each part of a file, for fuzzing: nothing must happen.
+pub fn fuzz(bytes: &[u8]) {
+    let _ = format::Start::decode(bytes);
+    if let Some((entries, tail)) = bytes.split_last_chunk() {
+        let _ = format::decode_tail(tail).and_then(|(_, crc)| format::decode_entries(entries, crc));
+        let _ = format::decode_entries(entries, format::sum(0, &[entries]));
+    }
+    let _ = shelf::check_record(bytes);
+    let _ = head::fuzz(bytes);
+}
+
 pub use body::{DiskBody, DiskReadError, DiskStream};
 pub use head::Codec;
 pub use seed::key_seed;

@@ -174,6 +174,10 @@ impl<M> DiskTier<M> {
         (self.shelf.phase() == Phase::Ready).then(|| self.shelf.segments.oldest_stamp().unwrap_or(u64::MAX))
     }
 
+    pub(crate) fn has(&self, hash: u128) -> bool {
+        self.is_readable() && !self.shelf.index.find(index_key(hash)).is_empty()
+    }
+
     /// Looks for an object without waiting. `purged` compares with the purges, `pick` with the request.
     pub(crate) fn look<K: KeyText + ?Sized>(
         &self,

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use http::header::{ACCEPT_RANGES, AGE, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use http::{HeaderValue, Method, StatusCode};
 
-use super::{Form, Meta, codings, marks, parts, slices};
-use crate::body::{FillBody, TrailedBody};
+use super::{Form, Meta, codings, disk, marks, parts, slices};
+use crate::body::{FillBody, Part, PartsBody, TrailedBody};
 use crate::error_page::PROXY_NAME;
 use crate::exchange::{CacheResult, Exchange};
 use crate::live::LiveZone;
@@ -62,6 +62,7 @@ impl Served {
 /// Adds Cache-Status, where the zone shows it, and writes the result into the exchange.
 pub(crate) fn mark(ex: &mut Exchange, zone: &LiveZone, reply: &mut Reply, served: &Served, ttl: Option<i64>) {
     ex.cache = served.result;
+    ex.tier = served.detail.filter(|detail| *detail == disk::DISK);
     if served.result.is_hit() {
         ex.reason = None;
     }
@@ -262,9 +263,14 @@ pub(super) fn for_browser(ex: &Exchange, zone: &LiveZone, reply: &mut Reply, age
 /// A whole stored body, with its trailers where it has some: in chunks then, as only these have a place for them.
 pub(super) fn whole_of(stored: &Stored<Meta>) -> ReplyBody {
     let body = stored.body();
-    match body.trailers() {
-        None => body_of(stored, 0, body.len()),
-        Some(trailers) => {
+    match (body.trailers(), body.on_disk()) {
+        (None, _) => body_of(stored, 0, body.len()),
+        (Some(trailers), Some(on_disk)) => {
+            let parts =
+                PartsBody::new([Part::OnDisk(on_disk.stream(0..on_disk.len()))]).with_trailers(trailers.clone());
+            ReplyBody::Stream { body: Box::pin(parts), len: None }
+        }
+        (Some(trailers), None) => {
             let trailed = TrailedBody::new(body.cursor(0..body.len()), trailers.clone());
             ReplyBody::Stream { body: Box::pin(trailed), len: None }
         }
@@ -276,6 +282,10 @@ pub(super) fn body_of(stored: &Stored<Meta>, first: u64, len: u64) -> ReplyBody 
     let body = stored.body();
     if len == 0 {
         return ReplyBody::Empty;
+    }
+    if let Some(on_disk) = body.on_disk() {
+        let parts = PartsBody::new([Part::OnDisk(on_disk.stream(first..first + len))]);
+        return ReplyBody::Stream { body: Box::pin(parts), len: Some(len) };
     }
     match body.list() {
         Some(segments) => ReplyBody::Segments { segments: segments.clone(), skip: first, len },
@@ -289,6 +299,15 @@ pub(super) fn body_of(stored: &Stored<Meta>, first: u64, len: u64) -> ReplyBody 
 fn body_of_pieces(stored: &Stored<Meta>, pieces: &[Piece]) -> ReplyBody {
     if let [Piece::Bytes(range)] = pieces {
         return body_of(stored, range.first, range.len());
+    }
+    if let Some(on_disk) = stored.body().on_disk() {
+        let parts = pieces.iter().map(|piece| match piece {
+            Piece::Text(text) => Part::Bytes(text.clone()),
+            Piece::Bytes(range) => Part::OnDisk(on_disk.stream(range.first..range.last + 1)),
+        });
+        let parts: Vec<Part> = parts.collect();
+        let len = parts.iter().map(Part::len).sum();
+        return ReplyBody::Stream { body: Box::pin(PartsBody::new(parts)), len: Some(len) };
     }
     let mut segments: Vec<Bytes> = Vec::new();
     for piece in pieces {

@@ -13,6 +13,7 @@ use archipel_transport::interim::Interim;
 use archipel_transport::message::{ReplyBody, StreamBody};
 use http::{Method, StatusCode};
 
+use super::disk::Spill;
 use super::slices_fetch::streamed;
 use super::{Kind, Meta, Plan, key_of};
 use crate::exchange::{Asked, Exchange};
@@ -138,6 +139,7 @@ pub(super) async fn pump(
 ) {
     let mut bytes = 0;
     let mut trailers = None;
+    let mut spill = Spill::new(store.clone());
     loop {
         if writer.ready().await.is_err() {
             return;
@@ -160,18 +162,25 @@ pub(super) async fn pump(
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => {
                     bytes += data.len() as u64;
-                    if bytes > object_bytes_max && writer.is_storable() {
-                        writer.pass_through();
+                    if bytes > object_bytes_max {
+                        spill.give_up();
+                        if writer.is_storable() {
+                            writer.pass_through();
+                        }
                     }
+                    spill.next(&writer, &data);
                     writer.append(data);
                 }
                 Err(frame) => trailers = frame.into_trailers().ok(),
             },
         }
     }
-    if let Ok(Some(stored)) = writer.finish(trailers) {
+    let for_disk = trailers.clone();
+    match writer.finish(trailers) {
         // A refusal is counted by the store.
-        let _ = store.insert(stored);
+        Ok(Some(stored)) => drop(store.insert(stored)),
+        Ok(None) => spill.finish(for_disk.as_ref()),
+        Err(_) => {}
     }
     drop(filling);
 }

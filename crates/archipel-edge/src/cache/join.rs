@@ -38,7 +38,7 @@ pub(crate) async fn join(ex: &mut Exchange, plan: Plan) -> ControlFlow<Reply, Pl
             plan.stamp = guard.stamp();
             plan.lead = Some(guard);
             // Another flight may have landed between the look-up and now.
-            if let Found::Serve { stored, age, stale, refresh: false } = find(ex, &zone) {
+            if let Found::Serve { stored, age, stale, refresh: false, .. } = find(ex, &zone) {
                 if let Some(guard) = plan.lead.take() {
                     guard.publish_stored(&stored);
                 }
@@ -103,7 +103,7 @@ async fn follow(
     follower: Follower<Meta>,
 ) -> ControlFlow<Reply, Plan> {
     let Ok(turn) = tokio::time::timeout(zone.zone.cache.collapse_wait, follower).await else {
-        ex.count(reasons::COLLAPSES, "wait_exceeded");
+        ex.count(reasons::COLLAPSES, "collapse_wait");
         ex.reason = Some("collapse_wait");
         return ControlFlow::Continue(plan);
     };
@@ -144,7 +144,7 @@ async fn follow(
         Turn::Outcome(_) => ex.count(reasons::COLLAPSES, "unfit"),
     }
     // It may stand in the store by now.
-    if let Found::Serve { stored, age, stale, refresh: false } = find(ex, zone) {
+    if let Found::Serve { stored, age, stale, refresh: false, .. } = find(ex, zone) {
         let served = Served::stored(if stale { CacheResult::Stale } else { CacheResult::Hit });
         return answer(ex, zone, &stored, age, &served).await;
     }

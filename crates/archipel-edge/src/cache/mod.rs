@@ -8,14 +8,17 @@
 //! - [`slices`]: large objects in slices;
 //! - [`rules`]: what the zone's rules change for a request: policy, key, bypass;
 //! - [`equivalents`]: stored responses that answer other queries too;
+//! - [`disk`], [`codec`]: the disk tier, and what the policy keeps as bytes on it;
 //! - [`deliver`]: replies made from stored responses: ranges, preconditions, `Age`, `Cache-Status`;
 //! - [`marks`]: `Cache-Status` values that are the same request after request;
 //! - [`codings`]: forms of responses: gzip, br, zstd, or decoded.
 //!
 //! Must never read bytes from a socket or decide what a field means.
 
+pub(crate) mod codec;
 pub(crate) mod codings;
 mod deliver;
+pub(crate) mod disk;
 pub(crate) mod equivalents;
 mod fill;
 mod join;
@@ -30,7 +33,7 @@ mod slices_fetch;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use archipel_cache::{KeyRef, LeaderGuard, PurgeStamp, Stored};
+use archipel_cache::{KeyRef, LeaderGuard, Lookup, PurgeStamp, Stored};
 use archipel_http::cache_status::Forward;
 use archipel_http::key::CacheKey;
 use archipel_http::partial::{self, Part};
@@ -102,6 +105,8 @@ pub(crate) struct Plan {
     lead: Option<LeaderGuard<Meta>>,
     /// It waited for another one's fetch, in vain.
     collapsed: bool,
+    /// The disk may have something, and has to be waited for.
+    cold: bool,
     /// What came of a range that this plan asked for before.
     ranges: Ranges,
 }
@@ -131,7 +136,7 @@ enum Kind {
 
 impl Plan {
     fn new(kind: Kind, why: Forward, stamp: PurgeStamp) -> Self {
-        Self { kind, why, stamp, lead: None, collapsed: false, ranges: Ranges::NotAsked }
+        Self { kind, why, stamp, lead: None, collapsed: false, ranges: Ranges::NotAsked, cold: false }
     }
 
     /// A plan that begins now.
@@ -222,11 +227,13 @@ pub(crate) fn key_ref<'a>(ex: &Exchange, key: &'a CacheKey<'a>) -> KeyRef<'a, Ca
 /// What the store has for a request.
 pub(crate) enum Found {
     /// It answers.
-    Serve { stored: Arc<Stored<Meta>>, age: u32, stale: bool, refresh: bool },
+    Serve { stored: Arc<Stored<Meta>>, age: u32, stale: bool, refresh: bool, on_disk: bool },
     /// The origin must be asked first.
     Ask { stored: Arc<Stored<Meta>>, why: Revalidate },
     /// Nothing, and the client wants nothing from the origin.
     OnlyIfCached,
+    /// Perhaps something on the disk, which has to be waited for.
+    Cold,
     /// Nothing.
     Missing { other_variants: bool },
 }
@@ -236,9 +243,23 @@ pub(crate) fn find(ex: &Exchange, zone: &LiveZone) -> Found {
     let node = &ex.worker.node;
     let own = key_of(ex, zone);
     let key = key_ref(ex, &own);
-    let headers = &ex.asked.headers;
-    let policy = ex.policy(zone);
-    let fits = |stored: &Stored<Meta>| {
+    let fits = fits(ex, zone);
+    // A part is served while it is fresh; what is asked of the origin then is the part anew.
+    if let Some(found) = node.store.lookup(&key, &fits).filter(|found| !found.soft_purged || !is_part(&found.stored)) {
+        return judge(ex, zone, found, false);
+    }
+    let other_variants = match disk::look_now(node, &key, &fits) {
+        disk::OnDisk::Found(found) => return judge(ex, zone, found, true),
+        disk::OnDisk::Cold => return Found::Cold,
+        disk::OnDisk::Missing { other_variants } => other_variants,
+    };
+    equivalent(ex, zone, &own, fits).unwrap_or_else(|| missing(ex, zone, other_variants))
+}
+
+/// Whether a stored object may answer an exchange's request.
+fn fits<'a>(ex: &'a Exchange, zone: &'a LiveZone) -> impl Fn(&Stored<Meta>) -> bool + use<'a> {
+    let (headers, policy) = (&ex.asked.headers, ex.policy(zone));
+    move |stored| {
         stored.meta.facts.vary.matches(&stored.meta.vary, headers, &policy.vary)
             && stored.meta.forms.fit(&zone.zone.compression)
             && match &stored.meta.form {
@@ -246,20 +267,27 @@ pub(crate) fn find(ex: &Exchange, zone: &LiveZone) -> Found {
                 Form::Part(part) => parts::answers(ex, zone, &stored.meta.facts, part),
                 Form::Slice => false,
             }
-    };
-    let found = node.store.lookup(&key, fits);
-    // A part is served while it is fresh; what is asked of the origin then is the part anew.
-    let is_part = |stored: &Stored<Meta>| matches!(stored.meta.form, Form::Part(_));
-    let Some(found) = found.filter(|found| !found.soft_purged || !is_part(&found.stored)) else {
-        if let Some(found) = equivalent(ex, zone, &own, fits) {
-            return found;
-        }
-        if reuse::is_only_if_cached(headers, policy) {
-            return Found::OnlyIfCached;
-        }
-        let is_other = |stored: &Arc<Stored<Meta>>| !is_part(stored);
-        return Found::Missing { other_variants: node.store.variants(&key).iter().any(is_other) };
-    };
+    }
+}
+
+fn is_part(stored: &Stored<Meta>) -> bool {
+    matches!(stored.meta.form, Form::Part(_))
+}
+
+/// What follows from there being nothing.
+fn missing(ex: &Exchange, zone: &LiveZone, other_variants: bool) -> Found {
+    if reuse::is_only_if_cached(&ex.asked.headers, ex.policy(zone)) {
+        return Found::OnlyIfCached;
+    }
+    let node = &ex.worker.node;
+    let key = key_of(ex, zone);
+    let in_memory = || node.store.variants(&key_ref(ex, &key)).iter().any(|stored| !is_part(stored));
+    Found::Missing { other_variants: other_variants || in_memory() }
+}
+
+/// What follows from a stored response.
+fn judge(ex: &Exchange, zone: &LiveZone, found: Lookup<Meta>, on_disk: bool) -> Found {
+    let (headers, policy) = (&ex.asked.headers, ex.policy(zone));
     let stored = found.stored;
     if found.soft_purged {
         if reuse::is_only_if_cached(headers, policy) {
@@ -268,9 +296,9 @@ pub(crate) fn find(ex: &Exchange, zone: &LiveZone) -> Found {
         return Found::Ask { stored, why: Revalidate::Stale };
     }
     match reuse::decide(headers, &stored.meta.facts, policy, ex.now()) {
-        Reuse::Fresh { age } => Found::Serve { stored, age, stale: false, refresh: false },
-        Reuse::Stale { age } => Found::Serve { stored, age, stale: true, refresh: false },
-        Reuse::StaleWhileRevalidate { age } => Found::Serve { stored, age, stale: true, refresh: true },
+        Reuse::Fresh { age } => Found::Serve { stored, age, stale: false, refresh: false, on_disk },
+        Reuse::Stale { age } => Found::Serve { stored, age, stale: true, refresh: false, on_disk },
+        Reuse::StaleWhileRevalidate { age } => Found::Serve { stored, age, stale: true, refresh: true, on_disk },
         Reuse::Revalidate(why) => Found::Ask { stored, why },
         Reuse::OnlyIfCached => Found::OnlyIfCached,
     }
@@ -293,10 +321,8 @@ fn equivalent(
         return None;
     }
     match reuse::decide(&ex.asked.headers, &stored.meta.facts, ex.policy(zone), ex.now()) {
-        Reuse::Fresh { age } => Some(Found::Serve { stored, age, stale: false, refresh: false }),
-        Reuse::Stale { age } => Some(Found::Serve { stored, age, stale: true, refresh: false }),
-        Reuse::StaleWhileRevalidate { age } => Some(Found::Serve { stored, age, stale: true, refresh: true }),
         Reuse::Revalidate(_) | Reuse::OnlyIfCached => None,
+        _ => Some(judge(ex, zone, Lookup { stored, soft_purged: false }, false)),
     }
 }
 
@@ -333,23 +359,37 @@ pub(crate) fn look_up(ex: &mut Exchange) -> ControlFlow<Reply, Plan> {
         return ControlFlow::Continue(Plan::new(Kind::Bypass, why, ex.worker.node.store.stamp()));
     }
     ex.key_hash = Some(KeyHash::of(&key_ref(ex, &key_of(ex, &zone))));
-    let (kind, why) = match find(ex, &zone) {
-        Found::Serve { stored, age, stale, refresh } => {
+    let found = find(ex, &zone);
+    act(ex, &zone, found)
+}
+
+/// Serves what was found, or says how the origin is to be asked.
+fn act(ex: &mut Exchange, zone: &Arc<LiveZone>, found: Found) -> ControlFlow<Reply, Plan> {
+    let mut cold = false;
+    let (kind, why) = match found {
+        Found::Serve { stored, age, stale, refresh, on_disk } => {
             if stale {
                 ex.count(reasons::STALE_SERVED, if refresh { "while_revalidate" } else { "max_stale" });
             }
             if refresh {
-                fill::refresh(ex, &zone, &stored);
+                fill::refresh(ex, zone, &stored);
             }
+            ex.worker.node.store.offer_used(&stored);
             ex.note("cache", if stale { "stale" } else { "hit" }, || format!("age {age} s, key {}", stored.key));
-            let served = Served::stored(if stale { CacheResult::Stale } else { CacheResult::Hit });
+            let mut served = Served::stored(if stale { CacheResult::Stale } else { CacheResult::Hit });
+            served.detail = on_disk.then_some(disk::DISK);
             if !matches!(stored.meta.form, Form::Sliced(_)) {
-                return ControlFlow::Break(deliver::stored(ex, &zone, &stored, age, &served));
+                return ControlFlow::Break(deliver::stored(ex, zone, &stored, age, &served));
             }
-            match slices::at_once(ex, &zone, &stored, age, &served) {
+            match slices::at_once(ex, zone, &stored, age, &served) {
                 Some(reply) => return ControlFlow::Break(reply),
                 None => (Kind::Slices(stored, age, served), Forward::UriMiss),
             }
+        }
+        Found::Cold => {
+            cold = true;
+            ex.note("cache", "cold", || "the disk may have it".to_owned());
+            (kind_of(ex, zone, None), Forward::UriMiss)
         }
         Found::OnlyIfCached => return ControlFlow::Break(only_if_cached(ex)),
         Found::Ask { stored, why } => {
@@ -360,20 +400,22 @@ pub(crate) fn look_up(ex: &mut Exchange) -> ControlFlow<Reply, Plan> {
             };
             ex.reason = Some(why.as_str());
             ex.count(reasons::FORWARDS, why.as_str());
-            (kind_of(ex, &zone, Some(stored)), forward)
+            (kind_of(ex, zone, Some(stored)), forward)
         }
         Found::Missing { other_variants } => {
             let why = if other_variants { Forward::VaryMiss } else { Forward::UriMiss };
-            let key = ex.verdicts.is_some().then(|| key_of(ex, &zone).text());
+            let key = ex.verdicts.is_some().then(|| key_of(ex, zone).text());
             ex.note("cache", "miss", || format!("{}, key {}", why.as_str(), key.unwrap_or_default()));
             let reason = if other_variants { "vary_miss" } else { "uri_miss" };
             ex.reason = Some(reason);
             ex.count(reasons::FORWARDS, reason);
-            (kind_of(ex, &zone, None), why)
+            (kind_of(ex, zone, None), why)
         }
     };
     let stamp = ex.worker.node.store.stamp();
-    ControlFlow::Continue(Plan::new(kind, why, stamp))
+    let mut plan = Plan::new(kind, why, stamp);
+    plan.cold = cold;
+    ControlFlow::Continue(plan)
 }
 
 fn kind_of(ex: &Exchange, zone: &LiveZone, stored: Option<Arc<Stored<Meta>>>) -> Kind {

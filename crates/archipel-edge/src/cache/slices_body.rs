@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use archipel_cache::{BodyCursor, FillReader};
+use archipel_cache::{BodyCursor, DiskStream, FillReader};
 use archipel_http::range::ByteRange;
 use archipel_transport::body::BodyError;
 use bytes::Bytes;
@@ -48,6 +48,7 @@ struct Reading {
 
 enum Bytewise {
     Stored(BodyCursor),
+    OnDisk(DiskStream),
     Filling(FillReader<Meta>),
 }
 
@@ -56,6 +57,7 @@ impl Reading {
         loop {
             let next = match &mut self.source {
                 Bytewise::Stored(cursor) => cursor.next(),
+                Bytewise::OnDisk(stream) => ready!(stream.poll_next(cx)).and_then(Result::ok),
                 Bytewise::Filling(reader) => ready!(reader.poll_next(cx)).and_then(Result::ok),
             };
             let Some(mut bytes) = next else { return Poll::Ready(None) };
@@ -141,8 +143,11 @@ impl SlicedBody {
         let (skip, left) = (range.first - slice.first, range.last.min(slice.last) - range.first + 1);
         self.state = State::Reading(match source {
             Source::Stored(stored) => {
-                let cursor = stored.body().cursor(skip..skip + left);
-                Reading { source: Bytewise::Stored(cursor), skip: 0, left }
+                let source = match stored.body().on_disk() {
+                    Some(on_disk) => Bytewise::OnDisk(on_disk.stream(skip..skip + left)),
+                    None => Bytewise::Stored(stored.body().cursor(skip..skip + left)),
+                };
+                Reading { source, skip: 0, left }
             }
             Source::Filling(reader) => Reading { source: Bytewise::Filling(reader), skip, left },
         });

@@ -20,6 +20,7 @@ use archipel_transport::origin::OriginError;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
+use super::disk::{self, OnDisk};
 use super::slices::{Refused, Sliced, sliced};
 use super::{Form, Kind, Meta, Plan};
 use crate::body::OneFrame;
@@ -78,6 +79,16 @@ impl Fetcher {
         stored(&self.ex.worker, &self.manifest, number)
     }
 
+    /// A slice on the disk that has to be waited for.
+    async fn waited(&self, number: u64) -> Option<Arc<Stored<Meta>>> {
+        let bytes = self.sliced()?.grid.range(number, number).len();
+        let (hash, text) = self.key(number);
+        let whole =
+            move |stored: &Stored<Meta>| matches!(stored.meta.form, Form::Slice) && stored.body().len() == bytes;
+        let store = self.ex.worker.node.store.clone();
+        disk::wait_for(store, hash, text, self.manifest.zone, whole).await.map(|found| found.stored)
+    }
+
     /// A slice that the reader's own run has begun.
     fn handed(&self, number: u64) -> Option<FillReader<Meta>> {
         self.run.as_ref()?.take(number)
@@ -97,6 +108,10 @@ impl Fetcher {
         for _ in 0..LOOKS_MAX {
             if let Some(source) = self.at_hand(number) {
                 return Ok(source);
+            }
+            if let Some(stored) = self.waited(number).await {
+                self.ex.worker.metrics.slices_hit.add(1);
+                return Ok(Source::Stored(stored));
             }
             let joined = {
                 let (hash, text) = self.key(number);
@@ -214,13 +229,21 @@ fn stored(worker: &Worker, manifest: &Stored<Meta>, number: u64) -> Option<Arc<S
     let (hash, text) = key_of_slice(worker, manifest, number);
     let whole = |stored: &Stored<Meta>| matches!(stored.meta.form, Form::Slice) && stored.body().len() == bytes;
     // Whether it counts as stale is the manifest's to say: its validator is the slice's.
-    worker.node.store.lookup(&key_ref(manifest, hash, &text), whole).map(|found| found.stored)
+    let key = key_ref(manifest, hash, &text);
+    if let Some(found) = worker.node.store.lookup(&key, whole) {
+        worker.node.store.offer_used(&found.stored);
+        return Some(found.stored);
+    }
+    match disk::look_now(&worker.node, &key, whole) {
+        OnDisk::Found(found) => Some(found.stored),
+        OnDisk::Cold | OnDisk::Missing { .. } => None,
+    }
 }
 
 /// Whether a slice is in the store, without that being counted as a use of it.
 pub(super) fn is_stored(worker: &Worker, manifest: &Stored<Meta>, number: u64) -> bool {
     let (hash, text) = key_of_slice(worker, manifest, number);
-    !worker.node.store.variants(&key_ref(manifest, hash, &text)).is_empty()
+    worker.node.store.has_on_disk(hash) || !worker.node.store.variants(&key_ref(manifest, hash, &text)).is_empty()
 }
 
 /// A body as a stream, whatever it came as.

@@ -56,8 +56,8 @@ impl FieldLines {
         self.te
     }
 
-    /// The same as a map, for HTTP/2.
-    pub(crate) fn to_map(&self) -> HeaderMap {
+    /// The same as a map, for HTTP/2 and for who looks at a request before it is sent.
+    pub fn to_map(&self) -> HeaderMap {
         let mut map = HeaderMap::new();
         for line in self.bytes.split(|b| *b == b'\n') {
             let line = line.strip_suffix(b"\r").unwrap_or(line);

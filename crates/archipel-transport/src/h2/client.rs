@@ -159,7 +159,7 @@ fn reply(
     let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let body = if let Some(send) = tunnel.filter(|_| status.is_success()) {
         status = StatusCode::SWITCHING_PROTOCOLS;
-        ReplyBody::Tunnel(Box::new(super::send::H2Duplex::new(send, stream)))
+        ReplyBody::Tunnel(Box::new(super::duplex::H2Duplex::new(send, stream)))
     } else if *method == Method::HEAD {
         ReplyBody::Omitted { len: told }
     } else if bodiless || (stream.is_end_stream() && upload.is_none()) {

@@ -1,57 +1,49 @@
-//! The life of one HTTP/2 connection from a client.
+//! The task of one HTTP/2 connection from a client: it reads, starts what is asked for, writes, and knows when to end.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::server::{Connection, SendResponse};
-use h2::{Reason, RecvStream};
-use http::header::{CONTENT_LENGTH, COOKIE, HOST};
-use http::{HeaderMap, HeaderValue, Method, Request as HttpRequest, Response, Version};
+use http::Method;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::guard::{Guarded, Verdict};
-use super::send::{StreamContext, send_reply};
-use crate::body::{Kind, RequestBody};
+use super::conn::{Opened, Shared};
+use super::frame::{Code, kind};
+use super::request;
+use super::send::{SendContext, send_reply};
+use super::stream::{StreamRef, StreamTask};
 use crate::conn::Conn;
 use crate::env::{ServerSettings, count};
-use crate::interim::{Interim, InterimHttp2, InterimQueue};
 use crate::io::Io;
 use crate::listen::Server;
-use crate::message::{End, Handler, Request};
-use crate::refusal::Refusal;
+use crate::message::{End, Handler};
 use crate::timer::LazyTimer;
-use crate::tunnel::Rewound;
 
-/// Bytes that a client may send on one stream before they are read.
-const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-/// Bytes that a client may send on all streams before they are read.
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-/// Bytes of replies buffered a stream.
-const SEND_BUFFER_BYTES_MAX: usize = 256 * 1024;
 /// How long a connection that is told to go may take over it.
 const GOODBYE: Duration = Duration::from_secs(5);
+/// Time and bytes in which what a client still sends is read away, so that the close does not destroy what it is told.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+/// Bytes asked of the kernel in one read.
+const READ_BYTES: usize = 64 * 1024;
 
-type Wire = Guarded<Rewound<Io>>;
+thread_local! {
+    /// The read buffer of the thread. Taken while it is used: streams are started from what is in it.
+    static READ: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+}
 
-fn builder(settings: &ServerSettings) -> h2::server::Builder {
-    let limits = &settings.http2;
-    let mut builder = h2::server::Builder::new();
-    builder
-        .max_concurrent_streams(limits.streams_max)
-        // Twice our own limit: what is a little over gets a recorded 431, what is far over ends the connection in `h2`.
-        .max_header_list_size(limits.header_list_bytes_max.saturating_mul(2))
-        .initial_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_send_buffer_size(SEND_BUFFER_BYTES_MAX)
-        .max_concurrent_reset_streams(32)
-        .max_pending_accept_reset_streams(limits.resets_max as usize)
-        .max_local_error_reset_streams(Some(limits.resets_max as usize))
-        .enable_connect_protocol();
-    builder
+/// What the streams of a connection share.
+struct Connection<H> {
+    conn: Arc<Conn>,
+    server: Arc<Server<H>>,
+    settings: Arc<ServerSettings>,
+    shared: Arc<Shared>,
 }
 
 /// Serves streams on `io`. `initial` are bytes read already (the preface, by prior knowledge).
@@ -62,287 +54,324 @@ pub(crate) async fn serve<H: Handler>(
     server: Arc<Server<H>>,
     settings: Arc<ServerSettings>,
 ) {
-    let (wire, verdict) = Guarded::new(Rewound::new(initial, io), &settings.http2);
-    let handshake = builder(&settings).handshake(wire);
-    let Ok(Ok(mut connection)) = tokio::time::timeout(settings.request_head, handshake).await else { return };
-    let mut life = Life { idle: LazyTimer::default(), last: Instant::now(), draining: false, alive: Arc::new(()) };
-    life.idle.set(life.last + settings.keep_alive);
+    let shared = Arc::new(Shared::new(settings.http2));
+    let connection = Arc::new(Connection { conn, server, settings, shared });
+    let now = Instant::now();
+    let mut task = Task {
+        io,
+        connection: connection.clone(),
+        input: initial.to_vec(),
+        unseen: !initial.is_empty(),
+        unflushed: false,
+        timer: LazyTimer::default(),
+        last: now,
+        busy: false,
+        head_begun: Some(now),
+        stalled: None,
+        going: None,
+    };
     let mut registered = false;
-    loop {
-        let event = poll_fn(|cx| {
-            if !registered {
-                server.drain.register(conn.id, cx.waker());
-                registered = true;
-            }
-            poll_event(cx, &mut connection, &verdict, &server, &settings, &mut life)
-        })
-        .await;
-        match event {
-            Event::Stream(request, respond) => {
-                if conn.count_request() + 1 >= settings.requests_per_connection_max && !life.draining {
-                    life.draining = true;
-                    connection.graceful_shutdown();
-                }
-                start_stream(*request, respond, &conn, &server, &settings, life.alive.clone());
-            }
-            Event::Closed => break,
-            Event::Flood => {
-                count(&server.stats.http2_floods);
-                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                let _ = tokio::time::timeout(GOODBYE, poll_fn(|cx| connection.poll_closed(cx))).await;
-                break;
-            }
-            Event::Idle => {
-                connection.graceful_shutdown();
-                let _ = tokio::time::timeout(GOODBYE, poll_fn(|cx| connection.poll_closed(cx))).await;
-                break;
-            }
+    poll_fn(|cx| {
+        if !registered {
+            connection.server.drain.register(connection.conn.id, cx.waker());
+            registered = true;
         }
-    }
-    server.drain.forget(conn.id);
+        task.poll(cx)
+    })
+    .await;
+    connection.server.drain.forget(connection.conn.id);
+    connection.end();
+    task.linger().await;
 }
 
-struct Life {
-    idle: LazyTimer,
+struct Task<H> {
+    io: Io,
+    connection: Arc<Connection<H>>,
+    /// Bytes read and not used yet: the beginning of a frame, or what there was no room for.
+    input: Vec<u8>,
+    /// `input` may hold whole frames.
+    unseen: bool,
+    /// TLS may still hold bytes that were written.
+    unflushed: bool,
+    timer: LazyTimer,
+    /// When a stream was last open.
     last: Instant,
-    draining: bool,
-    /// Cloned into each stream's task: more than one reference means that streams are open.
-    alive: Arc<()>,
+    /// Streams were open when it was last looked at.
+    busy: bool,
+    /// Since when the client owes the rest of a head.
+    head_begun: Option<Instant>,
+    /// Since when the client takes nothing of what is queued.
+    stalled: Option<Instant>,
+    /// Since when it is told to go.
+    going: Option<Instant>,
 }
 
-enum Event {
-    Stream(Box<HttpRequest<RecvStream>>, SendResponse<Bytes>),
-    Closed,
-    Flood,
+impl<H: Handler> Task<H> {
+    /// Ready once the connection has ended.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.enter(cx);
+        loop {
+            self.heed_drain();
+            let held_up = !self.connection.shared.lock().has_room();
+            let read = match self.poll_input(cx) {
+                Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(_)) => true,
+                Poll::Pending => false,
+            };
+            // What one read asked for is answered in one write.
+            if read {
+                continue;
+            }
+            let written = self.poll_output(cx);
+            if matches!(written, Poll::Ready(Err(_))) {
+                return Poll::Ready(());
+            }
+            let mut inner = self.connection.shared.lock();
+            if written.is_ready() && (inner.failed.is_some() || inner.is_done()) {
+                return Poll::Ready(());
+            }
+            if held_up && inner.has_room() {
+                continue;
+            }
+            if !inner.changed {
+                inner.in_task = false;
+                self.busy = !inner.streams.is_empty();
+                if inner.failed.is_some() {
+                    self.going.get_or_insert_with(Instant::now);
+                }
+                break;
+            }
+        }
+        self.poll_deadlines(cx)
+    }
+
+    fn enter(&mut self, cx: &Context<'_>) {
+        if self.busy {
+            self.last = Instant::now();
+        }
+        let mut inner = self.connection.shared.lock();
+        inner.in_task = true;
+        super::streams::register(&mut inner.task, cx.waker());
+    }
+
+    fn heed_drain(&mut self) {
+        let connection = &self.connection;
+        let enough = connection.conn.requests() >= connection.settings.requests_per_connection_max;
+        if self.going.is_none() && (enough || connection.server.drain.is_draining()) {
+            self.go();
+        }
+    }
+
+    fn go(&mut self) {
+        self.going = Some(Instant::now());
+        self.connection.shared.lock().go();
+    }
+
+    /// Reads once and starts what is asked for. Ready(0) at the end of the client's bytes.
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if !self.connection.shared.lock().takes_frames() {
+            return Poll::Pending;
+        }
+        if self.unseen {
+            let input = std::mem::take(&mut self.input);
+            self.feed(&input);
+            return Poll::Ready(Ok(input.len()));
+        }
+        let mut buffer = READ.take().unwrap_or_else(|| vec![0; READ_BYTES].into_boxed_slice());
+        let mut read = ReadBuf::new(&mut buffer);
+        let polled = Pin::new(&mut self.io).poll_read(cx, &mut read);
+        let n = read.filled().len();
+        if n > 0 {
+            if self.input.is_empty() {
+                self.feed(&buffer[..n]);
+            } else {
+                let mut input = std::mem::take(&mut self.input);
+                input.extend_from_slice(&buffer[..n]);
+                self.feed(&input);
+            }
+        }
+        READ.set(Some(buffer));
+        polled.map_ok(|()| n)
+    }
+
+    /// Takes in what it can of `input` and keeps the rest.
+    fn feed(&mut self, input: &[u8]) {
+        let now = Instant::now();
+        let mut rest = input;
+        loop {
+            let (used, opened) = self.connection.shared.lock().feed(rest);
+            rest = &rest[used..];
+            let Some(opened) = opened else { break };
+            self.last = now;
+            self.connection.start(*opened);
+        }
+        let inner = self.connection.shared.lock();
+        self.input.extend_from_slice(rest);
+        self.unseen = !rest.is_empty() && !inner.has_room();
+        // The rest of a DATA frame comes at the pace of an upload; that of any other has the time of a head.
+        let inside = inner.is_inside_head();
+        let owed = inside || rest.get(3).map_or(!rest.is_empty(), |kind| *kind != kind::DATA);
+        let moved = rest.len() < input.len() && !inside;
+        self.head_begun = owed.then(|| self.head_begun.filter(|_| !moved).unwrap_or(now));
+    }
+
+    /// Writes what is queued. Ready once the socket has it all.
+    fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut inner = self.connection.shared.lock();
+        inner.changed = false;
+        if inner.out.is_empty() && !self.unflushed {
+            return Poll::Ready(Ok(()));
+        }
+        let mut moved = false;
+        let written = inner.out.poll_write(&mut self.io, cx, &mut moved);
+        self.unflushed = written.is_pending();
+        if moved && inner.has_room() && inner.send_window > 0 {
+            inner.wake_waiting();
+        }
+        match &written {
+            Poll::Pending if moved || self.stalled.is_none() => self.stalled = Some(Instant::now()),
+            Poll::Pending => {}
+            Poll::Ready(_) => self.stalled = None,
+        }
+        written
+    }
+
+    /// Waits for the next deadline, of which there is always at least one.
+    fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let (deadline, due) = self.next_deadline();
+            self.timer.set(deadline);
+            ready!(self.timer.poll_expired(cx));
+            match due {
+                Due::Idle => self.go(),
+                // A client that does not answer cannot have streams opened for ever.
+                Due::Last => self.connection.shared.lock().say_last(),
+                Due::Nothing => {}
+                Due::Stalled => {
+                    count(&self.connection.server.stats.send_stalls);
+                    return Poll::Ready(());
+                }
+                Due::End => return Poll::Ready(()),
+            }
+            // What it is told is written at once.
+            if matches!(self.poll_output(cx), Poll::Ready(Err(_))) {
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> (Instant, Due) {
+        let settings = &self.connection.settings;
+        let inner = self.connection.shared.lock();
+        let (now, idle) = (Instant::now(), inner.streams.is_empty() || inner.failed.is_some());
+        let mut next = match self.going {
+            Some(since) if idle => (since + GOODBYE, Due::End),
+            Some(since) if !inner.has_said_last() => (since + GOODBYE, Due::Last),
+            None if idle => (self.last + settings.keep_alive, Due::Idle),
+            _ => (now + settings.keep_alive, Due::Nothing),
+        };
+        let others = [
+            (self.head_begun.map(|since| since + settings.request_head), Due::End),
+            (self.stalled.map(|since| since + settings.send_progress), Due::Stalled),
+        ];
+        for (deadline, due) in others {
+            if let Some(deadline) = deadline
+                && deadline < next.0
+            {
+                next = (deadline, due);
+            }
+        }
+        next
+    }
+
+    /// Closes so that what the client was told last arrives even where it is still sending (RFC 9112 section 9.6).
+    async fn linger(mut self) {
+        let mut dropped = 0;
+        let lingering = poll_fn(|cx| {
+            ready!(self.poll_output(cx)).ok();
+            ready!(Pin::new(&mut self.io).poll_shutdown(cx)).ok();
+            let mut buffer = [0; 4096];
+            while dropped <= LINGER_BYTES_MAX {
+                let mut read = ReadBuf::new(&mut buffer);
+                match ready!(Pin::new(&mut self.io).poll_read(cx, &mut read)) {
+                    Ok(()) if !read.filled().is_empty() => dropped += read.filled().len(),
+                    _ => break,
+                }
+            }
+            Poll::Ready(())
+        });
+        let _ = tokio::time::timeout(LINGER, lingering).await;
+    }
+}
+
+/// What happens at a deadline.
+enum Due {
+    /// The connection is told to go.
     Idle,
+    /// What the client opens from now on is not served.
+    Last,
+    /// It is only looked at again.
+    Nothing,
+    /// It ends, since the client takes nothing.
+    Stalled,
+    End,
 }
 
-fn poll_event<H: Handler>(
-    cx: &mut Context<'_>,
-    connection: &mut Connection<Wire, Bytes>,
-    verdict: &Verdict,
-    server: &Server<H>,
-    settings: &ServerSettings,
-    life: &mut Life,
-) -> Poll<Event> {
-    if server.drain.is_draining() && !life.draining {
-        life.draining = true;
-        connection.graceful_shutdown();
-        // A client that does not answer the GOAWAY does not hold the process up.
-        life.idle.set(Instant::now() + GOODBYE);
-    }
-    let accepted = connection.poll_accept(cx);
-    if verdict.flooded() {
-        return Poll::Ready(Event::Flood);
-    }
-    match accepted {
-        Poll::Ready(Some(Ok((request, respond)))) => {
-            life.last = Instant::now();
-            Poll::Ready(Event::Stream(Box::new(request), respond))
+impl<H: Handler> Connection<H> {
+    /// Tells the streams that their connection has ended.
+    fn end(&self) {
+        let mut inner = self.shared.lock();
+        if inner.failed == Some(Code::ENHANCE_YOUR_CALM) {
+            count(&self.server.stats.http2_floods);
         }
-        Poll::Ready(Some(Err(error))) => {
-            if error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
-                count(&server.stats.http2_floods);
-            }
-            Poll::Ready(Event::Closed)
-        }
-        Poll::Ready(None) => Poll::Ready(Event::Closed),
-        Poll::Pending => {
-            std::task::ready!(life.idle.poll_expired(cx));
-            let busy = Arc::strong_count(&life.alive) > 1;
-            if life.draining && !busy {
-                return Poll::Ready(Event::Closed);
-            }
-            let until = if busy { Instant::now() } else { life.last } + settings.keep_alive;
-            if !busy && until <= Instant::now() {
-                return Poll::Ready(Event::Idle);
-            }
-            life.idle.set(until);
-            cx.waker().wake_by_ref();
-            Poll::Pending
+        inner.gone();
+    }
+
+    fn start(self: &Arc<Self>, opened: Opened) {
+        self.conn.count_request();
+        let task = StreamTask::new(self.shared.clone(), opened.key);
+        let mut task = Box::pin(answer(self.clone(), task, opened));
+        // A hit answers at once: it is not worth a task.
+        if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            tokio::spawn(task);
         }
     }
 }
 
-fn start_stream<H: Handler>(
-    request: HttpRequest<RecvStream>,
-    respond: SendResponse<Bytes>,
-    conn: &Arc<Conn>,
-    server: &Arc<Server<H>>,
-    settings: &Arc<ServerSettings>,
-    alive: Arc<()>,
-) {
-    let (conn, server, settings) = (conn.clone(), server.clone(), settings.clone());
-    let mut task = Box::pin(async move {
-        stream(request, respond, conn, server, settings).await;
-        drop(alive);
-    });
-    // A hit answers at once: it is not worth a task.
-    if task.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop())).is_pending() {
-        tokio::spawn(task);
-    }
-}
-
-async fn stream<H: Handler>(
-    request: HttpRequest<RecvStream>,
-    mut respond: SendResponse<Bytes>,
-    conn: Arc<Conn>,
-    server: Arc<Server<H>>,
-    settings: Arc<ServerSettings>,
-) {
-    let queue = InterimQueue::default();
-    let head_request = request.method() == Method::HEAD;
-    let converted = convert(request, &conn, &settings, &queue);
-    let (reply, mut exchange, tunnel) = match converted {
+async fn answer<H: Handler>(connection: Arc<Connection<H>>, task: StreamTask, opened: Opened) {
+    let Connection { conn, server, settings, .. } = &*connection;
+    let stream = task.stream();
+    let head_request = opened.head.method == Method::HEAD;
+    let (reply, mut exchange, tunnel) = match request::convert(opened.head, opened.has_body, stream, conn, settings) {
         Err(refusal) => {
             server.stats.refused(refusal);
-            let (reply, exchange) = server.handler.refuse(&conn, refusal);
-            (reply, exchange, None)
+            let (reply, exchange) = server.handler.refuse(conn, refusal);
+            (reply, exchange, false)
         }
         Ok((request, tunnel)) => {
-            let mut answering = Box::pin(server.handler.handle(conn, request));
-            let answered = poll_fn(|cx| poll_answer(cx, &mut answering, &mut respond, &queue)).await;
-            let Some((reply, exchange)) = answered else { return };
-            send_interim(&mut respond, &queue);
+            let answering = pin!(server.handler.handle(conn.clone(), request));
+            let Some((reply, exchange)) = unless_reset(answering, stream).await else { return };
             (reply, exchange, tunnel)
         }
     };
-    let ctx = StreamContext {
+    let ctx = SendContext {
         head_request,
         send_progress: settings.send_progress,
         upgrade_idle: settings.upgrade_idle,
         tunnel,
     };
-    if send_reply(&mut respond, reply, &mut exchange, ctx).await == End::ClientStalled {
+    if send_reply(stream, reply, &mut exchange, ctx).await == End::ClientStalled {
         count(&server.stats.send_stalls);
     }
 }
 
-fn poll_answer<F: Future>(
-    cx: &mut Context<'_>,
-    answering: &mut Pin<Box<F>>,
-    respond: &mut SendResponse<Bytes>,
-    queue: &InterimQueue,
-) -> Poll<Option<F::Output>> {
-    if let Poll::Ready(answer) = answering.as_mut().poll(cx) {
-        return Poll::Ready(Some(answer));
-    }
-    send_interim(respond, queue);
-    respond.poll_reset(cx).map(|_| None)
-}
-
-fn send_interim(respond: &mut SendResponse<Bytes>, queue: &InterimQueue) {
-    for (status, headers) in queue.take() {
-        let mut response = Response::new(());
-        *response.status_mut() = status;
-        *response.headers_mut() = headers;
-        let _ = respond.send_informational(response);
-    }
-}
-
-type Converted = (Request, Option<RecvStream>);
-
-fn convert(
-    request: HttpRequest<RecvStream>,
-    conn: &Conn,
-    settings: &ServerSettings,
-    queue: &InterimQueue,
-) -> Result<Converted, Refusal> {
-    let (mut parts, stream) = request.into_parts();
-    let head_bytes = check_fields(&parts.headers, &parts.uri, settings)?;
-    let authority = authority(&parts.uri, &mut parts.headers)?;
-    join_cookies(&mut parts.headers);
-    let upgrade = protocol(&parts.extensions)?;
-    let continue_owed = crate::h1::head::expectation(&parts.headers)?.then(|| queue.clone());
-    let length = crate::h1::head::content_length(&parts.headers).ok_or(Refusal::BadContentLength)?;
-    parts.headers.remove(CONTENT_LENGTH);
-    let tunnel = upgrade.is_some() && parts.method == Method::CONNECT;
-    let ended = stream.is_end_stream();
-    let (body, tunnel) = match (tunnel, ended) {
-        (true, _) => (RequestBody::empty(), Some(stream)),
-        (false, true) => (RequestBody::empty(), None),
-        (false, false) => {
-            let kind = Kind::Http2 {
-                stream,
-                data_done: false,
-                stall: LazyTimer::default(),
-                stall_max: settings.body_progress,
-                continue_owed,
-            };
-            (RequestBody::of(kind, length), None)
+/// The answer, unless the client resets the stream first: nobody works for who has gone.
+async fn unless_reset<F: Future>(mut answering: Pin<&mut F>, stream: &StreamRef) -> Option<F::Output> {
+    poll_fn(|cx| {
+        if let Poll::Ready(answer) = answering.as_mut().poll(cx) {
+            return Poll::Ready(Some(answer));
         }
-    };
-    let target = match parts.uri.path_and_query() {
-        Some(target) => Bytes::copy_from_slice(target.as_str().as_bytes()),
-        None => authority.clone().unwrap_or_default(),
-    };
-    let request = Request {
-        method: parts.method,
-        version: Version::HTTP_2,
-        scheme: conn.scheme(),
-        authority,
-        target,
-        headers: parts.headers,
-        body,
-        upgrade,
-        interim: Interim::Http2(InterimHttp2(queue.clone())),
-        head_bytes,
-    };
-    Ok((request, tunnel))
-}
-
-/// The `:protocol` of an extended CONNECT. It becomes a field of an HTTP/1.1 message: nothing but a token may pass.
-fn protocol(extensions: &http::Extensions) -> Result<Option<Bytes>, Refusal> {
-    let Some(protocol) = extensions.get::<h2::ext::Protocol>() else { return Ok(None) };
-    let protocol = protocol.as_str().as_bytes();
-    if !crate::h1::head::is_tunnel_protocol(protocol) {
-        return Err(Refusal::MalformedFields);
-    }
-    Ok(Some(Bytes::copy_from_slice(protocol)))
-}
-
-/// Our own limits on the field section; the sizes are those of RFC 9113 section 6.5.2.
-fn check_fields(headers: &HeaderMap, uri: &http::Uri, settings: &ServerSettings) -> Result<u32, Refusal> {
-    let target = uri.path_and_query().map_or(0, |t| t.as_str().len());
-    if target > settings.head.uri_bytes_max {
-        return Err(Refusal::UriTooLong);
-    }
-    if headers.len() > settings.head.fields_max {
-        return Err(Refusal::TooManyFields);
-    }
-    let bytes = headers.iter().map(|(n, v)| n.as_str().len() + v.len() + 32).sum::<usize>() + target + 32;
-    if bytes > settings.http2.header_list_bytes_max as usize {
-        return Err(Refusal::HeadTooLarge);
-    }
-    Ok(u32::try_from(bytes).unwrap_or(u32::MAX))
-}
-
-/// `:authority` and Host must agree (RFC 9113 section 8.3.1); one of them is enough.
-fn authority(uri: &http::Uri, headers: &mut HeaderMap) -> Result<Option<Bytes>, Refusal> {
-    let mut hosts = headers.get_all(HOST).iter();
-    let host = hosts.next().cloned();
-    if hosts.next().is_some() {
-        return Err(Refusal::BadHost);
-    }
-    let told = uri.authority().map(|a| Bytes::copy_from_slice(a.as_str().as_bytes()));
-    match (&told, &host) {
-        (Some(told), Some(host)) if !told.eq_ignore_ascii_case(host.as_bytes()) => return Err(Refusal::BadHost),
-        (Some(told), None) => {
-            let value = HeaderValue::from_maybe_shared(told.clone()).map_err(|_| Refusal::BadHost)?;
-            headers.insert(HOST, value);
-        }
-        _ => {}
-    }
-    Ok(told.or_else(|| host.map(|h| Bytes::copy_from_slice(h.as_bytes()))))
-}
-
-/// RFC 9113 section 8.2.3: crumbs are one field again before they leave HTTP/2.
-fn join_cookies(headers: &mut HeaderMap) {
-    if headers.get_all(COOKIE).iter().nth(1).is_none() {
-        return;
-    }
-    let joined = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
-    if let Ok(value) = HeaderValue::from_bytes(&joined) {
-        headers.insert(COOKIE, value);
-    }
+        stream.with(|conn, key| conn.poll_reset(key, cx)).map(|()| None)
+    })
+    .await
 }

@@ -44,6 +44,8 @@ use crate::{files, log, sample, say};
 
 /// How long idle connections are left open after a handover, so that they end with a reply and not under a request.
 const HANDOVER_GRACE_MAX: Duration = Duration::from_secs(5);
+/// How long the disk tier may take to write what waits.
+const DISK_CLOSE_MAX: Duration = Duration::from_secs(5);
 /// How often the end of the open connections is looked for.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
@@ -97,6 +99,7 @@ fn start(args: &UpArgs, plan: Plan, snapshot: Snapshot, state_dir: PathBuf) -> a
     let (admin_sockets, inherited): (Vec<_>, Vec<_>) = inherited.into_iter().partition(|(o, _)| o.role == Role::Admin);
     // Whatever the node before has written by now is read.
     node.open_purges(&state_dir, predecessor.is_some());
+    node.open_disk();
     let count = workers::count(config.workers);
     let bound = sockets::open(&config.listeners, count, inherited)?;
     let admin_listener = open_admin(&plan, &config.admin, admin_sockets)?;
@@ -319,6 +322,7 @@ async fn stop(mut started: Started, why: Why, int: &mut Signal) -> ExitCode {
     running.phase.advance(Phase::Draining);
     if why == Why::HandedOver {
         running.node.retire_purges();
+        close_disk(&running.node).await;
         started.admin.stop_accepting();
     } else {
         announce::notify("STOPPING=1");
@@ -343,10 +347,22 @@ async fn stop(mut started: Started, why: Why, int: &mut Signal) -> ExitCode {
         tracing::warn!("{} connections were still open and are cut", running.connections_open());
     }
     started.workers.end();
+    close_disk(&running.node).await;
     running.node.flush_log();
     started.control.remove();
     tracing::info!("stopped");
     ExitCode::SUCCESS
+}
+
+/// Gives up the disk tier's folder. A disk that does not answer does not hold up the end: what is on it is found again anyway.
+async fn close_disk(node: &Arc<Node>) {
+    let node = node.clone();
+    let closed = tokio::task::spawn_blocking(move || node.close_disk());
+    if tokio::time::timeout(DISK_CLOSE_MAX, closed).await.is_err() {
+        tracing::warn!(
+            "the disk tier does not close in {DISK_CLOSE_MAX:?}; the next start reads its last segment record by record"
+        );
+    }
 }
 
 /// Whether every connection ended in time.

@@ -93,7 +93,8 @@ impl Group {
             results.push(done?);
         }
         if let Some(admin) = world.at.admin {
-            results.push(("the-reasons-of-scenarios".to_owned(), check_reasons(&scrape(admin).await?)));
+            let outcome = check_reasons(&scrape(admin).await?, &world.log.all());
+            results.push(("the-reasons-of-scenarios".to_owned(), outcome));
         }
         let output = edge.output.text();
         let ended = if edge.is_running() {
@@ -110,8 +111,9 @@ impl Group {
     }
 }
 
-/// Every reason that the cache counted is one that its table lists, and with it the operator's page.
-fn check_reasons(page: &str) -> Outcome {
+/// Every reason that the cache counted is one that its table lists, and with it the operator's page; and every reason that the log
+/// gives was counted.
+fn check_reasons(page: &str, records: &[serde_json::Value]) -> Outcome {
     for family in archipel_edge::reasons::FAMILIES {
         let series = format!("archipel_{}_total{{reason=\"", family.name);
         let reasons = page.lines().filter_map(|line| line.strip_prefix(&series)?.split('"').next());
@@ -119,6 +121,10 @@ fn check_reasons(page: &str) -> Outcome {
             let known = family.reasons.iter().any(|(known, _)| *known == reason);
             anyhow::ensure!(known, "{} counted {reason:?}, which archipel_edge::reasons does not list", family.name);
         }
+    }
+    for reason in records.iter().filter_map(|record| record["reason"].as_str()) {
+        let counted = |line: &str| line.contains(&format!("reason=\"{reason}\"")) && !line.ends_with(" 0");
+        anyhow::ensure!(page.lines().any(counted), "the log says {reason:?}, which no metric counts");
     }
     Ok(())
 }

@@ -59,7 +59,7 @@ async fn inspect_shows_what_is_stored_and_why() -> Outcome {
             "ETag \"v1\"",
             "cookie: (hidden)",
             "accept-language: en; this request differs",
-            "fetched after purge 0",
+            "fetched after purge 1",
         ],
     )?;
     ensure!(!text.contains("secret"), "a cookie is shown:\n{text}");

@@ -7,6 +7,7 @@
 mod cache;
 mod cases;
 mod codings;
+mod disk;
 mod floods;
 mod inspect;
 mod lifecycle;
@@ -93,6 +94,7 @@ async fn run(wish: &Wish) -> anyhow::Result<usize> {
     let modules = [
         cache::TESTS,
         codings::TESTS,
+        disk::TESTS,
         floods::TESTS,
         inspect::TESTS,
         lifecycle::TESTS,

@@ -27,6 +27,7 @@ mod pass;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use archipel_cache::{WireReader, WireWriter};
 use archipel_codings::DecodeLimits;
 use archipel_config::{Zone, ZoneCompression};
 use archipel_http::coding::{self, Accepted, Coding, CodingRules, ContentCoding, MediaTypes};
@@ -164,6 +165,33 @@ impl Forms {
     /// Says that the response is for one client alone.
     pub(super) fn keep_alone(&mut self) {
         self.alone = true;
+    }
+
+    /// Writes what the disk tier keeps. False for what is made again rather than kept.
+    pub(super) fn encode(&self, to: &mut WireWriter) -> bool {
+        let can = match self.can {
+            Can::Nothing => 0,
+            Can::Code => 1,
+            Can::Decode(Coding::Gzip) => 2,
+            Can::Decode(Coding::Brotli) => 3,
+            Can::Decode(Coding::Zstd) => 4,
+        };
+        to.u64(self.content).u64(self.head).u8(can).u8(u8::from(self.settled));
+        self.derived.is_none() && !self.alone
+    }
+
+    /// Reads what [`Forms::encode`] wrote. The numbers are those of the process that wrote them, which no other gives.
+    pub(super) fn decode(from: &mut WireReader) -> Option<Self> {
+        let (content, head) = (from.u64()?, from.u64()?);
+        let can = match from.u8()? {
+            0 => Can::Nothing,
+            1 => Can::Code,
+            2 => Can::Decode(Coding::Gzip),
+            3 => Can::Decode(Coding::Brotli),
+            4 => Can::Decode(Coding::Zstd),
+            _ => return None,
+        };
+        Some(Self { content, head, can, settled: from.flag()?, ..Self::default() })
     }
 
     /// Whether a zone with these settings may use the response: where nothing is decoded any more, what was asked for on
