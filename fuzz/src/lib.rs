@@ -9,6 +9,7 @@ mod store;
 use std::path::Path;
 
 use archipel_cache::{JournalState, Recovered as JournalRead};
+use archipel_codings::{DecodeError, DecodeLimits, Decoder, Encoder, Format, Options, PIECE_BYTES_MAX, Step};
 use archipel_config::Snapshot;
 use archipel_transport::h1::chunked::{ChunkError, Decoder, Step};
 use archipel_transport::h1::head::{self, HeadLimits};
@@ -34,6 +35,8 @@ pub const TARGETS: &[Target] = &[
     ("range", range),
     ("request_target", request_target),
     ("cache_policy", cache_policy),
+    ("coding_choice", coding_choice),
+    ("decoders", decoders),
     ("cache_key", cache_key),
     ("cache_store", cache_store),
     ("purge_journal", purge_journal),
@@ -229,6 +232,57 @@ pub fn cache_policy(bytes: &[u8]) {
 /// A target, its `No-Vary-Search` and a `Cookie`: what a cache key is made of.
 pub fn cache_key(bytes: &[u8]) {
     archipel_http::fuzz::cache_key(bytes);
+}
+
+/// What a client accepts, and the fields of a coded response.
+pub fn coding_choice(bytes: &[u8]) {
+    archipel_http::fuzz::coding(bytes);
+}
+
+/// The decoders: the first byte says which. Also what goes in comes out again.
+///
+/// # Panics
+/// When one gives more than its limits, the pieces matter, or a round trip changes the content.
+pub fn decoders(bytes: &[u8]) {
+    let Some((which, bytes)) = bytes.split_first() else { return };
+    let format = Format::ALL[usize::from(*which) % Format::ALL.len()];
+    let (whole, end) = undo(format, bytes, bytes.len().max(1));
+    let (pieces, other) = undo(format, bytes, 1 + usize::from(*which) / 3);
+    // A limit may bite a piece earlier or later.
+    let limited = |end| matches!(end, Err(DecodeError::BytesMax | DecodeError::RatioMax));
+    assert!(end.is_ok() == other.is_ok() || limited(end) || limited(other), "whole {end:?}, in pieces {other:?}");
+    assert!(end.is_err() || other.is_err() || whole == pieces);
+    let mut coded = Vec::new();
+    let options = Options { level: u32::from(*which) % 7, length: None, window_log_max: 16 };
+    let mut encoder = Encoder::new(format, options).expect("an encoder");
+    for piece in bytes.chunks(1000) {
+        encoder.write(piece, &mut coded).expect("a step");
+        encoder.flush(&mut coded).expect("a flush");
+    }
+    encoder.finish(&mut coded).expect("an end");
+    let (again, end) = undo(format, &coded, 77);
+    assert!(end.is_ok() && again == bytes);
+}
+
+const DECODED: DecodeLimits = DecodeLimits { bytes_max: 4 << 20, ratio_max: 1000, unbounded_bytes: 1 << 20 };
+
+fn undo(format: Format, bytes: &[u8], piece: usize) -> (Vec<u8>, Result<(), DecodeError>) {
+    let mut decoder = Decoder::new(format, DECODED).expect("a decoder");
+    let mut out = Vec::new();
+    for mut input in bytes.chunks(piece) {
+        loop {
+            let before = out.len();
+            match decoder.step(&mut input, &mut out) {
+                Ok(Step::Piece) => assert!(out.len() - before <= PIECE_BYTES_MAX),
+                Ok(Step::Hungry) => break,
+                Err(error) => return (out, Err(error)),
+            }
+            assert!(out.len() as u64 <= DECODED.bytes_max);
+        }
+        assert!(input.is_empty());
+    }
+    let end = decoder.finish();
+    (out, end)
 }
 
 /// The bytes of a purge journal, as a crash, a failing disk or somebody's editor left them.

@@ -121,7 +121,7 @@ fn start_origin(suite: &Path, port: u16) -> Result<Process> {
     Process::start("the suite's origin", command.stdout(Stdio::null()).stderr(Stdio::null()))
 }
 
-/// No default lifetime, no retries, no limits that a test could meet; request directives are honoured, and
+/// No default lifetime, no retries, no coding, no limits that a test could meet; request directives are honoured, and
 /// `Set-Cookie` is what the RFC says it is for a cache: a field like any other.
 fn neutral(port: u16) -> Setup {
     let zone = format!(
@@ -133,6 +133,8 @@ fn neutral(port: u16) -> Setup {
         [cache]
         honour_request_directives = true
         set_cookie = "store"
+        [compression]
+        enabled = false
         "#
     );
     Setup { node: edge::NODE.to_owned(), zone, ..Setup::default() }

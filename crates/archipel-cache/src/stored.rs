@@ -54,6 +54,25 @@ impl<M> Head<M> {
         KeyRef { hash: self.hash, text: &self.key, zone: self.zone }
     }
 
+    /// The head of a response that was made of this one and stands under a key of its own. Whatever purges this one purges it:
+    /// it has the same zone, groups and stamp. It is a variant as this one is.
+    pub fn derive(&self, hash: u128, key: Box<str>, meta: M, meta_bytes: usize) -> Self {
+        Self {
+            hash,
+            key,
+            zone: self.zone,
+            groups: self.groups.clone(),
+            stamp: self.stamp,
+            status: self.status,
+            headers: HeaderMap::new(),
+            frozen_head: Bytes::new(),
+            variant: self.variant.clone(),
+            stored_at: self.stored_at,
+            meta,
+            meta_bytes,
+        }
+    }
+
     /// Copies every value out of the buffers it may share with a connection.
     pub(crate) fn detach(&mut self) {
         self.headers = detached(&self.headers);

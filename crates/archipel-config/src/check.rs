@@ -174,6 +174,15 @@ pub(crate) fn check_zone(zone: &Part<ZoneConfig>, node: &Part<NodeConfig>, out: 
         let message = format!("`cache.object_bytes_max` is above the node's {}, which holds", units::show_bytes(all));
         zone.report(out, "cache.object_bytes_max", Problem::warning(Code::NoEffect, message));
     }
+    let compression = &zone.config.compression;
+    if compression.enabled && !compression.decode && !compression.origin_codings.is_empty() {
+        let problem = Problem::error(
+            Code::Contradiction,
+            "`compression.origin_codings` needs `compression.decode`: visitors who accept none of these codings get the content itself",
+        )
+        .help("set `decode = true`, or leave `origin_codings` empty");
+        zone.report(out, "compression.origin_codings", problem);
+    }
     check_cache(zone, out);
     check_purge(zone, out);
     check_origin(zone, node, out);

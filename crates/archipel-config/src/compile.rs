@@ -212,6 +212,7 @@ fn assemble(mut node: NodeConfig, zones: Vec<(Arc<str>, ZoneConfig, ErrorPages)>
                 hosts: config.hosts,
                 origin: config.origin,
                 cache: config.cache,
+                compression: config.compression,
                 tls: config.tls,
                 limits: config.limits,
                 headers: config.headers,

@@ -3,6 +3,7 @@
 //! A kind knows nothing of the setting it serves; messages therefore continue a sentence that starts with its name.
 
 mod amount;
+mod list;
 mod network;
 mod path;
 pub(crate) mod rule;
@@ -13,6 +14,7 @@ use std::path::Path;
 use serde_json::json;
 
 pub(crate) use amount::{Bytes, Count, DAY, Ratio, SECOND, Time};
+pub(crate) use list::{MediaTypePatterns, PathPattern};
 pub(crate) use network::{Address, Cidrs, FieldName, Hosts, ServerName, Url};
 pub(crate) use path::{AnyPath, FilePath};
 

@@ -46,11 +46,14 @@ pub use kind::LIST_ENTRIES_MAX;
 pub use kind::rule::{FieldTest, Presence, RULE_ENTRIES_MAX, RULE_TEXT_BYTES_MAX, StatusRange};
 pub use node::{
     AccessLog, Admin, CERTIFICATES_MAX, CertificateFiles, ClientAddressHeader, LISTENERS_MAX, Listener, Log, NodeCache,
-    NodeCacheDisk, NodeConfig, NodeLimits, NodeTls, Timeouts, TlsVersion, Traces, Trust,
+    NodeCacheDisk, NodeCompression, NodeConfig, NodeLimits, NodeTls, Timeouts, TlsVersion, Traces, Trust,
 };
 pub use reference::{schema_json, settings_markdown, settings_table};
 pub use settings::{Group, Setting};
 pub use snapshot::{ErrorPageKind, ErrorPages, Snapshot, Zone, zone_id};
 pub use tree::{DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, Node, Table, Value};
 pub use url::{HttpUrl, Scheme};
-pub use zone::{ErrorPageFiles, OriginHost, ZoneConfig, ZoneHeaders, ZoneLimits, ZoneOrigin, ZonePurge, ZoneTls};
+pub use zone::{
+    BackgroundLevels, CodingLevels, Dictionaries, DictionaryRule, ErrorPageFiles, OriginHost, ZoneCompression,
+    ZoneConfig, ZoneHeaders, ZoneLimits, ZoneOrigin, ZonePurge, ZoneTls,
+};

@@ -48,6 +48,8 @@ settings! {
             tls: NodeTls;
             /// See [`NodeCache`].
             cache: NodeCache;
+            /// See [`NodeCompression`].
+            compression: NodeCompression;
             /// See [`Log`].
             log: Log;
             /// See [`Traces`].
@@ -230,6 +232,22 @@ settings! {
 }
 
 settings! {
+    /// What content codings may take of the node.
+    pub struct NodeCompression {
+        settings {
+            /// Replies that are being compressed or decompressed at once while visitors wait, each with about 1 MiB of memory;
+            /// beyond, replies are sent as they are stored.
+            jobs_max: usize = Count(0, 1_000_000), 256;
+            /// Threads that compress stored replies again with the zones' background levels, at the lowest priority; 0 switches
+            /// it off.
+            background_jobs_max: usize = Count(0, 64), 1;
+            /// Replies that wait for such a thread; beyond, they wait until they are asked for again.
+            background_queue_max: usize = Count(1, 1_000_000), 1_024;
+        }
+    }
+}
+
+settings! {
     /// The access log: one line of JSON for each request.
     pub struct Log {
         settings {
@@ -273,7 +291,19 @@ macro_rules! all_defaults {
 
 pub(crate) use all_defaults;
 
-all_defaults!(NodeConfig, Admin, Trust, NodeLimits, Timeouts, NodeTls, NodeCache, NodeCacheDisk, Log, Traces);
+all_defaults!(
+    NodeConfig,
+    Admin,
+    Trust,
+    NodeLimits,
+    Timeouts,
+    NodeTls,
+    NodeCache,
+    NodeCacheDisk,
+    NodeCompression,
+    Log,
+    Traces
+);
 
 /// The header field that names the visitor's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

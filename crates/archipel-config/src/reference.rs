@@ -94,6 +94,7 @@ impl Snapshot {
         for zone in &self.zones {
             let mut config = ZoneConfig::new(zone.hosts.clone(), zone.origin.clone());
             config.cache = zone.cache.clone();
+            config.compression = zone.compression.clone();
             config.tls = zone.tls.clone();
             config.limits = zone.limits.clone();
             config.headers = zone.headers.clone();

@@ -11,7 +11,7 @@ use foldhash::fast::FixedState;
 use crate::cache::ZoneCache;
 use crate::host::{HOST_BYTES_MAX, HostPattern};
 use crate::node::NodeConfig;
-use crate::zone::{ErrorPageFiles, ZoneHeaders, ZoneLimits, ZoneOrigin, ZonePurge, ZoneTls};
+use crate::zone::{ErrorPageFiles, ZoneCompression, ZoneHeaders, ZoneLimits, ZoneOrigin, ZonePurge, ZoneTls};
 
 /// Everything that the configuration says, checked and ready for use.
 #[derive(Clone, Debug)]
@@ -54,6 +54,8 @@ pub struct Zone {
     pub origin: ZoneOrigin,
     /// The cache.
     pub cache: ZoneCache,
+    /// Content codings.
+    pub compression: ZoneCompression,
     /// TLS towards visitors; `certificate` and `key` are both there or both absent.
     pub tls: ZoneTls,
     /// Limits of a request; see [`Zone::body_bytes_max`].

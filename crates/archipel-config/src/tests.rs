@@ -317,6 +317,16 @@ fn zone_meaning() {
         "[cache]\nobject_bytes_max = \"1GiB\"\nslice_bytes = 0",
         &["C035 zones/shop.toml:5:20: the node's 32MiB"],
     );
+    check_zone(
+        "[compression]\ncodings = [\"br\", \"gzp\"]",
+        &["C013 zones/shop.toml:5:18: `compression.codings` holds \"gzp\" | did you mean \"gzip\"?"],
+    );
+    check_zone("[compression]\ncodings = [\"br\", \"br\"]", &["C015 zones/shop.toml:5:18: holds \"br\" twice"]);
+    check_zone("[compression]\ntypes = [\"html\"]", &["C014 zones/shop.toml:5:10: no media type | text/*"]);
+    check_zone(
+        "[compression]\ndecode = false\norigin_codings = [\"gzip\"]",
+        &["C034 zones/shop.toml:6:18: needs `compression.decode`"],
+    );
     check_zone("[error_pages]\ndefault = \"gone.html\"", &["C033 zones/shop.toml:5:11: gone.html"]);
     check_zone("[error_pages]\ninternal = \"huge.html\"", &["C003 zones/shop.toml:5:12: 262144 bytes"]);
     check_zone("[error_pages]\ntimeout = \"page.html\"", &["C010 zones/shop.toml:5:1: `timeout` | known here"]);

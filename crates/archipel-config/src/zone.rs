@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use archipel_http::coding::Coding;
 use http::{HeaderName, HeaderValue};
 use serde_json::json;
 
@@ -12,7 +13,8 @@ use crate::cache::ZoneCache;
 use crate::diagnostic::{Code, Problem};
 use crate::host::{self, HostPattern};
 use crate::kind::{
-    Bytes, Count, DAY, FieldName, FilePath, Flag, Hosts, Kind, Optional, SECOND, ServerName, Time, Url, quote,
+    Bytes, Count, DAY, FieldName, FilePath, Flag, Hosts, Kind, MediaTypePatterns, Optional, PathPattern, SECOND,
+    ServerName, Time, Url, Word, Words, quote,
 };
 use crate::node::all_defaults;
 use crate::settings::settings;
@@ -34,6 +36,8 @@ settings! {
         tables {
             /// See [`ZoneCache`].
             cache: ZoneCache;
+            /// See [`ZoneCompression`].
+            compression: ZoneCompression;
             /// See [`ZoneTls`].
             tls: ZoneTls;
             /// See [`ZoneLimits`].
@@ -82,6 +86,105 @@ settings! {
             /// How often a request is tried again where that is safe: nothing of it was processed, or its method is
             /// idempotent and its body not yet sent.
             retries_max: u32 = Count(0, 10), 1;
+        }
+    }
+}
+
+settings! {
+    /// Content codings (RFC 9110 section 8.4): what is compressed for visitors, and how.
+    pub struct ZoneCompression {
+        settings {
+            /// Whether replies are compressed for visitors who accept it (`Accept-Encoding`). What the origin compressed is kept.
+            enabled: bool = Flag, true;
+            /// Codings of what is stored, made once and kept; the preferred first, among those that a visitor likes equally.
+            codings: Vec<Coding> = Words::new().list(), vec![Coding::Brotli, Coding::Zstd, Coding::Gzip];
+            /// Codings of what is not stored, made for each reply; the preferred first. Empty leaves such replies alone, which is
+            /// right for pages that show a visitor's secret beside text that others can choose (BREACH).
+            passed_codings: Vec<Coding> = Words::new().list(), vec![Coding::Zstd, Coding::Brotli, Coding::Gzip];
+            /// Codings that the origin is asked for where its reply may be stored, the same for all visitors, so that one reply
+            /// serves everybody. Empty asks for the content itself, of which every coding can be made.
+            origin_codings: Vec<Coding> = Words::new().list(), Vec::new();
+            /// Types that are compressed: `type/subtype`, `type/*` or `*+suffix`. `text/event-stream` is one only if it is
+            /// named.
+            types: Vec<Box<str>> = MediaTypePatterns, default_types();
+            /// Shorter replies are left alone.
+            bytes_min: u64 = Bytes(0, 1 << 20), 1 << 10;
+            /// Longer replies are left alone, where their length is stated.
+            bytes_max: u64 = Bytes(1 << 10, 1 << 40), 16 << 20;
+            /// Whether what the origin compressed is decompressed for visitors who do not accept its coding.
+            decode: bool = Flag, true;
+            /// Most bytes that come out of one reply that is decompressed; beyond, it breaks off.
+            decoded_bytes_max: u64 = Bytes(1 << 10, 1 << 40), 64 << 20;
+            /// Most decompressed bytes for each compressed one, beyond the first MiB; beyond, the reply breaks off.
+            decoded_ratio_max: u32 = Count(2, 1_000_000), 200;
+        }
+        tables {
+            /// See [`CodingLevels`].
+            levels: CodingLevels;
+            /// See [`BackgroundLevels`].
+            background_levels: BackgroundLevels;
+            /// See [`Dictionaries`].
+            dictionaries: Dictionaries;
+        }
+    }
+}
+
+settings! {
+    /// Levels while a visitor waits: for replies that are not stored, and for the first visitor of one that is.
+    pub struct CodingLevels {
+        settings {
+            /// Level of gzip.
+            gzip: u32 = Count(1, 9), 5;
+            /// Level of br.
+            br: u32 = Count(0, 11), 4;
+            /// Level of zstd.
+            zstd: u32 = Count(1, 19), 3;
+        }
+    }
+}
+
+settings! {
+    /// Levels for what is stored and asked for again: made in the background, with the time that the node has left. 0 keeps
+    /// what was made for the first visitor.
+    pub struct BackgroundLevels {
+        settings {
+            /// Level of gzip.
+            gzip: u32 = Count(0, 9), 9;
+            /// Level of br.
+            br: u32 = Count(0, 11), 10;
+            /// Level of zstd.
+            zstd: u32 = Count(0, 19), 19;
+            /// Longer replies keep what was made for the first visitor.
+            bytes_max: u64 = Bytes(0, 1 << 40), 4 << 20;
+        }
+    }
+}
+
+settings! {
+    /// Compression against a reply that the visitor has already, such as the last version of a script (RFC 9842, `dcz`).
+    /// Browsers use it over TLS only.
+    pub struct Dictionaries {
+        settings {
+            /// Whether stored replies with `Use-As-Dictionary` are used for visitors who have them.
+            enabled: bool = Flag, false;
+            /// Largest reply that is used as a dictionary; it is read for each reply that refers to it.
+            bytes_max: u64 = Bytes(1 << 10, 8 << 20), 1 << 20;
+            /// Replies that are known as dictionaries at once; the oldest is forgotten.
+            count_max: usize = Count(1, 1_000), 16;
+        }
+        lists {
+            /// Replies that are dictionaries although the origin does not say so.
+            rules: DictionaryRule = "rule", 64;
+        }
+    }
+}
+
+settings! {
+    /// Replies that are dictionaries although the origin does not say so.
+    pub struct DictionaryRule {
+        required {
+            /// Path of these replies and of those that may refer to them, `*` for any characters: such as `/js/app.*.js`.
+            pattern: Box<str> = PathPattern;
         }
     }
 }
@@ -167,7 +270,46 @@ settings! {
     }
 }
 
-all_defaults!(ZoneTls, ZoneLimits, ZoneHeaders, ZonePurge, ErrorPageFiles);
+all_defaults!(
+    ZoneCompression,
+    CodingLevels,
+    BackgroundLevels,
+    Dictionaries,
+    ZoneTls,
+    ZoneLimits,
+    ZoneHeaders,
+    ZonePurge,
+    ErrorPageFiles
+);
+
+impl Word for Coding {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("br", Coding::Brotli), ("zstd", Coding::Zstd), ("gzip", Coding::Gzip)];
+}
+
+/// Text, and what compresses like it.
+const TYPES: [&str; 16] = [
+    "text/*",
+    "*+json",
+    "*+xml",
+    "application/javascript",
+    "application/x-javascript",
+    "application/json",
+    "application/x-ndjson",
+    "application/xml",
+    "application/wasm",
+    "application/vnd.ms-fontobject",
+    "font/ttf",
+    "font/otf",
+    "font/collection",
+    "image/bmp",
+    "image/x-icon",
+    "image/vnd.microsoft.icon",
+];
+
+fn default_types() -> Vec<Box<str>> {
+    TYPES.map(Box::from).to_vec()
+}
 
 /// The `Host` that the origin sees.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -145,6 +145,8 @@ pub struct Exchange {
     pub refused: bool,
     /// The origin's address and status.
     pub origin_status: Option<StatusCode>,
+    /// The origin was asked for the same codings as for any other visitor.
+    pub origin_asked_alike: bool,
     /// Status sent.
     pub status: Option<StatusCode>,
     /// Bytes of request body read, where there is one.

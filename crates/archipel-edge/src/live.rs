@@ -12,6 +12,7 @@ use archipel_transport::tls::client::{OriginAlpn, OriginTls, OriginTlsConfigErro
 use http::{HeaderName, HeaderValue};
 use thiserror::Error;
 
+use crate::cache::codings::ZoneCodings;
 use crate::cache::rules::{self, Rules};
 use crate::purge::{Token, TokenError};
 
@@ -61,6 +62,8 @@ pub struct LiveZone {
     pub zone: Arc<Zone>,
     /// Cache policy, where no rule says otherwise.
     pub policy: Policy,
+    /// Content codings.
+    pub(crate) codings: ZoneCodings,
     /// The cache rules, where there are any.
     pub(crate) rules: Option<Rules>,
     /// Largest object that is stored in one piece, in bytes.
@@ -126,6 +129,7 @@ impl Live {
         for zone in &snapshot.zones {
             let live = LiveZone {
                 zone: zone.clone(),
+                codings: ZoneCodings::new(zone),
                 policy: policy_of(zone, snapshot.node.cache.storable_bytes_max()),
                 rules: Rules::new(zone),
                 object_bytes_max: object_bytes_max(zone, snapshot.node.cache.storable_bytes_max()),

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use archipel_cache::{CacheCounts, DiskCounts};
 use archipel_transport::env::TransportStats;
 
+use crate::cache::codings::NodeCodings;
 use crate::exchange::CacheResult;
 use crate::hit_table::{self, HitTable, ZoneHits};
 use crate::reasons::{self, FAMILIES};
@@ -71,6 +72,11 @@ table! {
     parts_stored "Replies to range requests stored as parts.";
     fills_resumed "Bodies whose rest was fetched after their origin broke off.";
     revalidations_in_background "Stored responses revalidated in the background.";
+    coded_replies "Replies sent in a form that the edge made: coded, or decoded.";
+    codings "Forms made for a visitor who waited: coded, or decoded.";
+    coding_dictionary_replies "Replies coded against another that the client had.";
+    coding_in_bytes "Bytes that went into them.";
+    coding_out_bytes "Bytes that came out of them.";
     log_records_dropped "Access-log records dropped because the queue was full.";
     traces_dropped "Spans dropped because the exporter was behind.";
     traces_failed "Batches of spans that the collector did not take.";
@@ -181,7 +187,7 @@ impl Metrics {
     }
 
     /// The page in the Prometheus text format 0.0.4.
-    pub fn render(&self, transport: &TransportStats, cache: &CacheCounts) -> String {
+    pub(crate) fn render(&self, transport: &TransportStats, cache: &CacheCounts, codings: &NodeCodings) -> String {
         let workers = self.all();
         let mut page = String::with_capacity(16 * 1024);
         for (name, help, read) in TABLE {
@@ -226,6 +232,12 @@ impl Metrics {
             &refusals,
         );
         cache_metrics(&mut page, cache);
+        let jobs = [("", codings.jobs() as u64)];
+        metric(&mut page, "archipel_coding_jobs", "gauge", "Encoders and decoders at work for visitors.", &jobs);
+        codings.background().each(|name, kind, help, value| {
+            let suffix = if kind == "counter" { "_total" } else { "" };
+            metric(&mut page, &format!("archipel_{name}{suffix}"), kind, help, &[("", value)]);
+        });
         page
     }
 }

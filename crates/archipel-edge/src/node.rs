@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use crate::access_log::AccessLog;
 use crate::cache::codec::MetaCodec;
+use crate::cache::codings::NodeCodings;
 use crate::cache::equivalents::Equivalents;
 use crate::cache::{Meta, disk};
 use crate::hit_table::ZoneHits;
@@ -37,6 +38,7 @@ pub struct Node {
     live: ArcSwap<Live>,
     pub(crate) store: Arc<Store<Meta>>,
     pub(crate) flights: Arc<Flights<Meta>>,
+    pub(crate) codings: NodeCodings,
     pub(crate) equivalents: Equivalents,
     pub(crate) key_seed: (u64, u64),
     pub(crate) log: Option<Arc<AccessLog>>,
@@ -85,6 +87,7 @@ impl Node {
             live: ArcSwap::from_pointee(live),
             store,
             flights,
+            codings: NodeCodings::new(),
             equivalents: Equivalents::new(),
             key_seed,
             log,
@@ -142,7 +145,7 @@ impl Node {
 
     /// The metrics page, in the Prometheus text format.
     pub fn metrics(&self, transport: &TransportStats) -> String {
-        let mut page = self.metrics.render(transport, &self.store.counts());
+        let mut page = self.metrics.render(transport, &self.store.counts(), &self.codings);
         crate::purge::metrics(&mut page, self.purges.get());
         if let Some(disk) = self.store.disk() {
             crate::metrics::disk_metrics(&mut page, &disk.counts());

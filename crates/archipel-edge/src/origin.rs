@@ -12,7 +12,7 @@ use base64::Engine as _;
 use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, EXPECT, HOST, HeaderName, VIA};
 use http::{HeaderMap, HeaderValue, Method, Version};
 
-use crate::cache::Plan;
+use crate::cache::{Plan, codings};
 use crate::exchange::Exchange;
 use crate::route::Route;
 
@@ -26,13 +26,14 @@ const LINES_BYTES: usize = 1024;
 pub(crate) fn request(ex: &mut Exchange, route: &Route, plan: &Plan) -> OriginRequest {
     let (mut method, mut upgrade) = (ex.asked.method.clone(), ex.asked.upgrade.clone());
     let connects = method == Method::CONNECT;
+    let codings = codings::Asked::new(ex, &route.zone, plan);
     let (mut headers, mut lines) = (HeaderMap::new(), FieldLines::default());
     if connects || route.zone.origin.protocol == OriginProtocol::Http2 {
         headers.reserve(ex.asked.headers.len() + 8);
-        write_fields(ex, route, plan, &mut headers);
+        write_fields(ex, route, (plan, &codings), &mut headers);
     } else {
         lines = FieldLines::with_capacity(LINES_BYTES);
-        write_fields(ex, route, plan, &mut lines);
+        write_fields(ex, route, (plan, &codings), &mut lines);
     }
     if connects {
         // An extended CONNECT (RFC 8441) becomes the HTTP/1.1 handshake that it stands for.
@@ -59,7 +60,7 @@ pub(crate) fn request(ex: &mut Exchange, route: &Route, plan: &Plan) -> OriginRe
 
 /// The fields for the origin: the client's end-to-end fields, the conditions under which something stored is asked for,
 /// and what tells the origin of this hop.
-fn write_fields(ex: &Exchange, route: &Route, plan: &Plan, to: &mut impl FieldSink) {
+fn write_fields(ex: &Exchange, route: &Route, (plan, codings): (&Plan, &codings::Asked), to: &mut impl FieldSink) {
     let settings = &route.zone.zone.headers;
     let peer = ex.conn.as_ref().map_or(ex.client, |conn| conn.client_ip());
     let (trusted, safe, whole) =
@@ -68,11 +69,13 @@ fn write_fields(ex: &Exchange, route: &Route, plan: &Plan, to: &mut impl FieldSi
         matches!(*name, HOST | CONTENT_LENGTH | EXPECT)
             || *name == settings.request_id
             || (whole && reuse::is_conditional(name))
+            || codings.replaces(name)
             || (!trusted && is_forgery(name, safe))
             || ex.ruling.as_ref().is_some_and(|ruling| ruling.tells(name))
     };
     hop::end_to_end(&ex.asked.headers, dropped, to);
     plan.write_conditions(to);
+    codings.write(to);
     if settings.via {
         to.put(&VIA, &via(ex.asked.version));
     }

@@ -18,7 +18,10 @@ use crate::storage::{self, StoreRequest};
 use crate::stored::StoredMeta;
 use crate::target::{self, Scheme, Target};
 use crate::validate::{self, Scope};
-use crate::{browser, cache_control, date, forwarding, hop, invalidation, range, slices, surrogate_key, targeted};
+use crate::{
+    browser, cache_control, coding, coding_dictionary, date, forwarding, hop, invalidation, range, slices,
+    surrogate_key, targeted,
+};
 
 const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 
@@ -30,6 +33,12 @@ pub fn field_value(bytes: &[u8]) {
     let _ = forwarding::forwarded_for(bytes);
     let _ = forwarding::parse_node(bytes);
     let _ = range::parse_content_range(bytes);
+    if let Ok(value) = HeaderValue::from_bytes(bytes) {
+        let fields = [coding_dictionary::USE_AS_DICTIONARY, coding_dictionary::AVAILABLE_DICTIONARY];
+        let headers: HeaderMap = fields.into_iter().map(|name| (name, value.clone())).collect();
+        let _ = coding_dictionary::is_dictionary(&headers);
+        let _ = coding_dictionary::available(&headers);
+    }
     let _ = invalidation::same_origin_target(Scheme::Https, "a.example", "/x?y", bytes);
 }
 
@@ -89,6 +98,49 @@ pub fn target(bytes: &[u8]) {
         let again = target::parse_host(text.as_bytes()).map(|host| host.to_text(Scheme::Https).into_owned());
         assert_eq!(again, Ok(text));
     }
+}
+
+/// A request's `Accept-Encoding` (first line) and the fields of a response: what is chosen was accepted, and coded fields
+/// describe one coding.
+///
+/// # Panics
+/// When that does not hold.
+pub fn coding(bytes: &[u8]) {
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let mut request = HeaderMap::new();
+    for line in lines.next().unwrap_or_default().split(|byte| *byte == b'|') {
+        if let Ok(value) = HeaderValue::from_bytes(line) {
+            request.append(http::header::ACCEPT_ENCODING, value.clone());
+            request.append(http::header::IF_MATCH, value.clone());
+            request.append(http::header::IF_NONE_MATCH, value);
+        }
+    }
+    let accepted = coding::Accepted::of(&request);
+    for preference in [&coding::Coding::ALL[..], &[coding::Coding::Gzip], &[]] {
+        match accepted.choose(preference) {
+            Some(chosen) => {
+                assert!(accepted.accepts(chosen) && preference.contains(&chosen));
+                assert!(preference.iter().all(|other| accepted.weight(*other) <= accepted.weight(chosen)));
+            }
+            None => assert!(preference.iter().all(|c| accepted.prefers_identity_to(*c))),
+        }
+    }
+    let names = ["content-encoding", "content-type", "etag", "vary", "cache-control"];
+    let mut response = HeaderMap::new();
+    for (name, line) in names.into_iter().zip(lines) {
+        if let Ok(value) = HeaderValue::from_bytes(line) {
+            response.append(HeaderName::from_static(name), value);
+        }
+    }
+    let types = coding::MediaTypes::new(["text/*".into(), "*+json".into()]);
+    let rules = coding::CodingRules { types, bytes_min: 0, bytes_max: u64::MAX };
+    let may = coding::may_code(StatusCode::OK, &response, None, &rules);
+    assert!(may.is_err() || coding::ContentCoding::of(&response) == coding::ContentCoding::None);
+    let _ = coding::restored_if_match(&request);
+    coding::weaken_for(&request, &mut response);
+    coding::recode(&mut response, Some(coding::Coding::Zstd));
+    assert_eq!(coding::ContentCoding::of(&response), coding::ContentCoding::One(coding::Coding::Zstd));
+    assert!(response.get(http::header::ETAG).is_none_or(|etag| !validate::is_strong(etag.as_bytes())));
 }
 
 fn check_canonical(path: &str) {

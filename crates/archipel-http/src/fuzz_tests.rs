@@ -167,6 +167,35 @@ fn policies_hold_their_promises() {
 }
 
 #[test]
+fn codings_never_panic() {
+    let pieces = [
+        "gzip",
+        "x-gzip",
+        "br",
+        "zstd",
+        "dcz",
+        "identity",
+        "*",
+        ";q=0",
+        ";q=1",
+        ";q=0.5",
+        ", ",
+        "|",
+        "\n",
+        "W/\"a\"",
+        "\"a\"",
+        "text/html",
+        "text/event-stream",
+        "+json",
+        "no-transform",
+        "Accept-Encoding",
+        ";",
+        "=",
+    ];
+    run(9, &pieces, coding);
+}
+
+#[test]
 fn keys_hold_their_promises() {
     let pieces = [
         "/x?",

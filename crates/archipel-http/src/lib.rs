@@ -1,7 +1,7 @@
 //! HTTP semantics as pure functions over the `http` crate's vocabulary.
 //!
 //! Owns: what a header field means and what follows from it: dates, cache directives, freshness, storage and reuse
-//! decisions, Vary, preconditions, ranges, invalidation, request targets, cache keys, hop-by-hop fields, forwarding fields,
+//! decisions, Vary, preconditions, ranges, content codings, invalidation, request targets, cache keys, hop-by-hop fields, forwarding fields,
 //! `Cache-Status` and `Proxy-Status`.
 //!
 //! Must never: open a socket, know an async runtime, read a clock or draw a random number (both are arguments), hold state
@@ -12,6 +12,8 @@
 pub mod browser;
 pub mod cache_control;
 pub mod cache_status;
+pub mod coding;
+pub mod coding_dictionary;
 pub mod date;
 pub mod deception;
 pub mod device;

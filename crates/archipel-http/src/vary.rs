@@ -78,6 +78,15 @@ impl VarySpec {
         }
     }
 
+    /// Takes a field out: what requests say in it had no part in the response. Tells whether it was there.
+    pub fn remove(&mut self, name: &HeaderName) -> bool {
+        let VarySpec::Fields(fields) = self else { return false };
+        let left: Vec<HeaderName> = fields.iter().filter(|field| *field != name).cloned().collect();
+        let was_there = left.len() < fields.len();
+        *self = if left.is_empty() { VarySpec::None } else { VarySpec::Fields(left.into_boxed_slice()) };
+        was_there
+    }
+
     /// The values to keep beside a stored response: the request's selecting fields, and the response's language.
     pub fn select(&self, request: &HeaderMap, response: &HeaderMap, rules: &VaryRules) -> VaryValues {
         let values = self.fields().iter().map(|name| selecting(request, name, rules).map(|value| Box::from(&*value)));

@@ -167,6 +167,23 @@ fn quality_values() {
 }
 
 #[test]
+fn a_field_is_taken_out() {
+    let spec = |value: &str| {
+        let mut headers = HeaderMap::new();
+        headers.insert("vary", value.parse().unwrap());
+        VarySpec::from_headers(&headers)
+    };
+    let check = |value: &str, there: bool, left: VarySpec| {
+        let mut spec = spec(value);
+        assert_eq!((spec.remove(&header::ACCEPT_ENCODING), spec), (there, left), "{value}");
+    };
+    check("Accept-Encoding", true, VarySpec::None);
+    check("Accept-Encoding, Origin", true, spec("origin"));
+    check("Origin", false, spec("origin"));
+    check("*", false, VarySpec::Any);
+}
+
+#[test]
 fn fields_that_do_not_count() {
     let rules = VaryRules { ignore: [header::USER_AGENT].into(), ..VaryRules::exact() };
     let spec = |vary| VarySpec::under(&rules, &headers(&[("vary", vary)]));

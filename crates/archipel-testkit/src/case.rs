@@ -238,7 +238,10 @@ fn continues(line: &str) -> bool {
     let field = line.split_once(':').is_some_and(|(name, _)| !name.contains(' '));
     field
         || word.starts_with('!')
-        || matches!(word, "body" | "body~" | "body#" | "trailer" | "no-trailer" | "cut" | "head" | "bodiless")
+        || matches!(
+            word,
+            "body" | "body~" | "body#" | "decoded" | "trailer" | "no-trailer" | "cut" | "head" | "bodiless"
+        )
 }
 
 fn step(at: usize, line: &str) -> anyhow::Result<Step> {

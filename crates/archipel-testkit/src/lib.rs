@@ -11,6 +11,7 @@
 pub mod case;
 pub mod chance;
 pub mod client;
+pub mod coded;
 pub mod edge;
 pub mod h2client;
 pub mod h2origin;

@@ -10,6 +10,7 @@ use super::Finding;
 /// Each crate's floor. A crate may depend only on crates of lower floors.
 const FLOORS: &[(&str, u8)] = &[
     ("archipel-http", 1),
+    ("archipel-codings", 1),
     ("archipel-config", 2),
     ("archipel-transport", 3),
     ("archipel-cache", 3),

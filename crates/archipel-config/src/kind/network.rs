@@ -79,7 +79,7 @@ pub(super) fn write_list<T: ToString>(values: impl Iterator<Item = T>) -> String
     format!("[{}]", quoted.join(", "))
 }
 
-fn list_schema() -> serde_json::Value {
+pub(super) fn list_schema() -> serde_json::Value {
     json!({"type": "array", "items": {"type": "string"}, "uniqueItems": true, "maxItems": LIST_ENTRIES_MAX})
 }
 

@@ -17,11 +17,12 @@ use bytes::Bytes;
 use http::header::{ETAG, LAST_MODIFIED};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use super::codings::Forms;
 use super::slices::Sliced;
 use super::{Form, Meta};
 
 /// Version of the form. Change it with every change of what is written here.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Reads and writes [`Meta`].
 #[derive(Debug)]
@@ -29,9 +30,9 @@ pub(crate) struct MetaCodec;
 
 impl Codec<Meta> for MetaCodec {
     fn encode(&self, meta: &Meta, to: &mut WireWriter) -> bool {
-        let Meta { facts, vary, fields, form } = meta;
+        let Meta { facts, vary, fields, form, forms } = meta;
         to.u8(VERSION);
-        if !encode_form(form, to) {
+        if !encode_form(form, to) || !forms.encode(to) {
             return false;
         }
         encode_facts(facts, to);
@@ -46,6 +47,7 @@ impl Codec<Meta> for MetaCodec {
             return None;
         }
         let form = decode_form(&mut from)?;
+        let forms = Forms::decode(&mut from)?;
         let mut facts = decode_facts(&mut from)?;
         let (spec, vary) = decode_vary(&mut from)?;
         let fields = decode_fields(from.bytes()?)?;
@@ -53,7 +55,7 @@ impl Codec<Meta> for MetaCodec {
         facts.etag = fields.map.get(ETAG).cloned();
         facts.last_modified = fields.map.get(LAST_MODIFIED).cloned();
         let meta_bytes = fields.heap_bytes() + vary.heap_bytes();
-        Some((Meta { facts, vary, fields: Arc::new(fields), form }, meta_bytes))
+        Some((Meta { facts, vary, fields: Arc::new(fields), form, forms }, meta_bytes))
     }
 }
 
@@ -261,7 +263,10 @@ mod tests {
         let vary = facts.vary.select(&request, &headers, &Policy::edge().vary);
         let grid = Grid::new(1 << 20, 5 << 20).expect("a grid");
         let form = Form::Sliced(Box::new(Sliced { grid, identity: 7 << 64 }));
-        Meta { facts, vary, fields: Arc::new(fields), form }
+        // Numbers, what it can be made into, how it was asked for.
+        let forms = [7_u64.to_le_bytes().as_slice(), &8_u64.to_le_bytes(), &[3, 1]].concat();
+        let forms = Forms::decode(&mut WireReader::new(forms.into())).expect("forms");
+        Meta { facts, vary, fields: Arc::new(fields), form, forms }
     }
 
     fn bytes(meta: &Meta) -> Vec<u8> {
@@ -275,6 +280,7 @@ mod tests {
         let meta = meta();
         let (read, _) = MetaCodec.decode(WireReader::new(bytes(&meta).into())).expect("what was written");
         assert_eq!((&read.facts, &read.vary), (&meta.facts, &meta.vary));
+        assert_eq!(format!("{:?}", read.forms), format!("{:?}", meta.forms));
         assert_eq!((&read.fields.map, &read.fields.lines), (&meta.fields.map, &meta.fields.lines));
     }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT_RANGES, AGE, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use http::{HeaderValue, Method, StatusCode};
 
-use super::{Form, Meta, disk, marks, parts, slices};
+use super::{Form, Meta, codings, disk, marks, parts, slices};
 use crate::body::{FillBody, Part, PartsBody, TrailedBody};
 use crate::error_page::PROXY_NAME;
 use crate::exchange::{CacheResult, Exchange};
@@ -90,6 +90,9 @@ pub(super) fn stored(
     age: u32,
     served: &Served,
 ) -> Reply {
+    if let Some(reply) = codings::stored(ex, zone, stored, age, served) {
+        return reply;
+    }
     let meta = &stored.meta;
     match &meta.form {
         Form::Whole | Form::Slice => {}
@@ -114,6 +117,10 @@ pub(crate) fn filling(
     len: Option<u64>,
     served: &Served,
 ) -> Reply {
+    let reader = match codings::filling(ex, zone, reader, served) {
+        Ok(reply) => return reply,
+        Err(reader) => reader,
+    };
     let head = reader.head().clone();
     let meta = &head.meta;
     if let Form::Part(part) = &meta.form {
@@ -254,7 +261,7 @@ pub(super) fn for_browser(ex: &Exchange, zone: &LiveZone, reply: &mut Reply, age
 }
 
 /// A whole stored body, with its trailers where it has some: in chunks then, as only these have a place for them.
-fn whole_of(stored: &Stored<Meta>) -> ReplyBody {
+pub(super) fn whole_of(stored: &Stored<Meta>) -> ReplyBody {
     let body = stored.body();
     match (body.trailers(), body.on_disk()) {
         (None, _) => body_of(stored, 0, body.len()),

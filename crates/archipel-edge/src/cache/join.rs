@@ -171,6 +171,7 @@ fn fits(ex: &Exchange, zone: &LiveZone, head: &Head<Meta>) -> bool {
     };
     // A purge of one of its tags may have come while its fetch, and this wait, were under way.
     meta.facts.vary.matches(&meta.vary, &ex.asked.headers, &ex.policy(zone).vary)
+        && meta.forms.fit(&zone.zone.compression)
         && usable()
         && answers()
         && ex.worker.node.store.purged(head).is_none()

@@ -10,11 +10,13 @@
 //! - [`equivalents`]: stored responses that answer other queries too;
 //! - [`disk`], [`codec`]: the disk tier, and what the policy keeps as bytes on it;
 //! - [`deliver`]: replies made from stored responses: ranges, preconditions, `Age`, `Cache-Status`;
-//! - [`marks`]: `Cache-Status` values that are the same request after request.
+//! - [`marks`]: `Cache-Status` values that are the same request after request;
+//! - [`codings`]: forms of responses: gzip, br, zstd, or decoded.
 //!
 //! Must never read bytes from a socket or decide what a field means.
 
 pub(crate) mod codec;
+pub(crate) mod codings;
 mod deliver;
 pub(crate) mod disk;
 pub(crate) mod equivalents;
@@ -64,6 +66,8 @@ pub(crate) struct Meta {
     pub(crate) fields: Arc<FrozenFields>,
     /// What of the response the object is.
     pub(crate) form: Form,
+    /// What it can be made into, or what it was made of.
+    pub(crate) forms: codings::Forms,
 }
 
 /// What of a response a stored object is.
@@ -176,6 +180,11 @@ impl Plan {
         self.why != Forward::Request && matches!(self.kind, Kind::Whole(_) | Kind::Probe(_))
     }
 
+    /// Whether nothing of it is looked up or stored.
+    pub(crate) fn is_bypass(&self) -> bool {
+        matches!(self.kind, Kind::Bypass)
+    }
+
     fn stale(&self) -> Option<&Arc<Stored<Meta>>> {
         match &self.kind {
             Kind::AsAsked(stored) | Kind::Whole(stored) => stored.as_ref(),
@@ -252,6 +261,7 @@ fn fits<'a>(ex: &'a Exchange, zone: &'a LiveZone) -> impl Fn(&Stored<Meta>) -> b
     let (headers, policy) = (&ex.asked.headers, ex.policy(zone));
     move |stored| {
         stored.meta.facts.vary.matches(&stored.meta.vary, headers, &policy.vary)
+            && stored.meta.forms.fit(&zone.zone.compression)
             && match &stored.meta.form {
                 Form::Whole | Form::Sliced(_) => true,
                 Form::Part(part) => parts::answers(ex, zone, &stored.meta.facts, part),

@@ -22,6 +22,7 @@ use super::deliver::{self, Served};
 use super::slices_fetch::streamed;
 use super::{Form, Kind, Meta, Plan, Ranges, fill, reply, slices};
 use crate::body::{FillBody, PartOf};
+use crate::cache::codings::Forms;
 use crate::exchange::{Exchange, unix};
 use crate::live::LiveZone;
 use crate::origin;
@@ -203,7 +204,10 @@ fn store(
     if let Some(length) = part.complete.filter(|_| zone.slicing.slice_bytes > 0) {
         // The manifest stands for the complete response.
         facts.status = StatusCode::OK;
-        let head = reply::head(ex, zone, StatusCode::OK, &headers, (facts.clone(), Form::Whole), None)(plan.stamp);
+        let head =
+            reply::head(ex, zone, StatusCode::OK, &headers, (facts.clone(), Form::Whole, Forms::default()), None)(
+                plan.stamp,
+            );
         if let Some(sliced) = slices::cut(ex, zone, &plan, &facts, &head.variant, length) {
             let begins_in_time = begins_in_time(ex, zone, &plan, &sliced, &part);
             let (body, lead) = (streamed(reply.body), plan.lead.take());
@@ -271,7 +275,8 @@ fn store_part(
 ) -> Reply {
     let len = part.range.len();
     let form = Form::Part(Box::new(part));
-    let head = reply::head(ex, zone, StatusCode::PARTIAL_CONTENT, &headers, (facts, form), None)(plan.stamp);
+    let head =
+        reply::head(ex, zone, StatusCode::PARTIAL_CONTENT, &headers, (facts, form, Forms::default()), None)(plan.stamp);
     let node = ex.worker.node.clone();
     let (writer, reader) = node.store.start_fill(head, Some(len), true);
     let filling = plan.lead.take().map(|guard| guard.publish_fill(writer.fill()));

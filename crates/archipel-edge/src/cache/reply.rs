@@ -22,7 +22,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::deliver::{self, Served};
 use super::slices_fetch::streamed;
-use super::{Form, Kind, Meta, Plan, fill, key_of, key_ref, parts, slices};
+use super::{Form, Kind, Meta, Plan, codings, fill, key_of, key_ref, parts, slices};
 use crate::clock::SystemTime;
 use crate::error_page::{self, Failure};
 use crate::exchange::{CacheResult, Exchange, unix};
@@ -282,7 +282,9 @@ fn confirmed_for_one(
     if let Some(guard) = plan.lead.take() {
         guard.publish_uncacheable(None);
     }
-    let own = Arc::new(Stored::new(fresh(plan.stamp), stored.body().clone()));
+    let mut head = fresh(plan.stamp);
+    head.meta.forms.keep_alone();
+    let own = Arc::new(Stored::new(head, stored.body().clone()));
     let served = Served {
         result: CacheResult::Uncacheable,
         forward: Some(plan.why),
@@ -318,13 +320,15 @@ fn freshened(
         // Not that of the reply before: what was confirmed just now would count as old.
         headers.insert(DATE, received(now));
     }
-    let facts = StoredMeta::build(stored.status, &headers, ex.policy(zone), ex.now(), now);
+    let mut facts = StoredMeta::build(stored.status, &headers, ex.policy(zone), ex.now(), now);
     headers.remove(AGE);
+    let length = stored.meta.complete(stored.body());
+    let forms = codings::describe(ex, zone, stored.status, &mut headers, &mut facts, length, Some(&stored.meta));
     let form = match &stored.meta.form {
         Form::Sliced(sliced) => Form::Sliced(sliced.clone()),
         _ => Form::Whole,
     };
-    head(ex, zone, stored.status, &headers, (facts, form), Some(&stored.groups))
+    head(ex, zone, stored.status, &headers, (facts, form, forms), Some(&stored.groups))
 }
 
 /// The `Date` of a reply that came without (RFC 9110 section 6.6.1): when it came.
@@ -337,7 +341,7 @@ pub(super) fn head(
     zone: &LiveZone,
     status: StatusCode,
     headers: &HeaderMap,
-    (mut facts, form): (StoredMeta, Form),
+    (mut facts, form, forms): (StoredMeta, Form, codings::Forms),
     renewed: Option<&archipel_cache::Groups>,
 ) -> impl FnOnce(archipel_cache::PurgeStamp) -> Head<Meta> + use<> {
     let node = &ex.worker.node;
@@ -367,7 +371,7 @@ pub(super) fn head(
         frozen_head: Bytes::new(),
         variant,
         stored_at,
-        meta: Meta { facts, vary, fields, form },
+        meta: Meta { facts, vary, fields, form, forms },
         meta_bytes,
     }
 }
@@ -378,7 +382,7 @@ fn store(
     zone: &Arc<LiveZone>,
     mut plan: Plan,
     reply: OriginReply,
-    storable: Storable,
+    mut storable: Storable,
     sliced: bool,
 ) -> Reply {
     let mut headers = storage::fields_to_store(&reply.headers, &storable.control.directives, ex.policy(zone));
@@ -386,7 +390,9 @@ fn store(
     if zone.zone.headers.via {
         headers.append(http::header::VIA, origin::via(reply.version));
     }
-    let head = head(ex, zone, reply.status, &headers, (storable.meta, Form::Whole), None)(plan.stamp);
+    let length = reply.body.len();
+    let forms = codings::describe(ex, zone, reply.status, &mut headers, &mut storable.meta, length, None);
+    let head = head(ex, zone, reply.status, &headers, (storable.meta, Form::Whole, forms), None)(plan.stamp);
     let node = ex.worker.node.clone();
     learn_equivalent(ex, zone, &headers);
     let served = Served::miss(&plan);
@@ -505,6 +511,7 @@ pub(super) fn pass(
     let mut out = Reply::new(reply.status);
     out.fields = ReplyFields::Owned(headers);
     out.body = reply.body;
+    codings::pass(ex, zone, &mut out);
     let bypassed = matches!(plan.kind, Kind::Bypass);
     // Not stored, but by nobody's wish: a part, or more than fits.
     if !bypassed && matches!(reason, None | Some("too_large" | "partial")) {

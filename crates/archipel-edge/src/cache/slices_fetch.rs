@@ -25,6 +25,7 @@ use super::disk::{self, OnDisk};
 use super::slices::{Refused, Sliced, sliced};
 use super::{Form, Kind, Meta, Plan};
 use crate::body::OneFrame;
+use crate::cache::codings::Forms;
 use crate::exchange::Exchange;
 use crate::live::LiveZone;
 use crate::origin;
@@ -334,6 +335,7 @@ impl Run {
             vary: VaryValues::default(),
             fields: Arc::new(FrozenFields::new(&HeaderMap::new())),
             form: Form::Slice,
+            forms: Forms::default(),
         };
         let meta_bytes = meta.fields.heap_bytes();
         Head {

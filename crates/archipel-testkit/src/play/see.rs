@@ -2,7 +2,7 @@
 //!
 //! The first line names the message: a status pattern (`200`, `4*`, `400 || 421`) on the client's side, a request line
 //! (`GET /a HTTP/1.1`) on the origin's. Then: `name: pattern` (some field line matches), `!name` (no such field),
-//! `body "text"`, `body~ "pattern"`, `body# COUNT`, `trailer name: pattern`,
+//! `body "text"`, `body~ "pattern"`, `body# COUNT`, `decoded gzip|br|zstd "text"`, `trailer name: pattern`,
 //! `no-trailer name`, `cut` (it ends too early), `head` (read no
 //! further than the head), `bodiless` (the answer to a HEAD). Or the whole step is one of: `part "text"` (exactly these
 //! body bytes next), `end ...` (rest of the body, with body details), `raw "bytes"` (outside any message), `closed`,
@@ -11,7 +11,9 @@
 //! Pure; must never read from a connection.
 
 use anyhow::{Context as _, bail, ensure};
+use archipel_codings::Format;
 
+use crate::coded;
 use crate::text::{Vars, expand, expand_text, matches, show};
 
 /// Details of an expected message.
@@ -33,6 +35,7 @@ enum BodyWanted {
     Exactly(Vec<u8>),
     Like(String),
     Count(usize),
+    Decoded(Format, Vec<u8>),
 }
 
 impl Wanted {
@@ -54,6 +57,10 @@ impl Wanted {
             "body" => self.body = Some(BodyWanted::Exactly(quoted(rest, vars)?)),
             "body~" => self.body = Some(BodyWanted::Like(String::from_utf8_lossy(&quoted(rest, vars)?).into_owned())),
             "body#" => self.body = Some(BodyWanted::Count(rest.parse()?)),
+            "decoded" => {
+                let (coding, text) = rest.split_once(' ').context("decoded CODING \"text\"")?;
+                self.body = Some(BodyWanted::Decoded(coded::format(coding)?, quoted(text, vars)?));
+            }
             "trailer" => {
                 let (name, pattern) = rest.split_once(':').context("trailer name: pattern")?;
                 self.trailers.push((name.to_owned(), expand_text(pattern.trim(), vars)?));
@@ -108,6 +115,10 @@ impl Wanted {
             }
             Some(BodyWanted::Count(want)) => {
                 ensure!(body.len() == *want, "expected {want} body bytes, got {}", body.len())
+            }
+            Some(BodyWanted::Decoded(format, want)) => {
+                let got = coded::decode(*format, body)?;
+                ensure!(got == *want, "expected decoded {}, got {}", show(want), show(&got));
             }
             None => {}
         }

@@ -146,6 +146,13 @@ fn hash(first: &[u16], second: &[u16]) -> [u8; 12] {
     out
 }
 
+/// The SHA-256 of some bytes.
+pub fn sha256_of(bytes: &[u8]) -> [u8; 32] {
+    let digest = sha256().hash(bytes);
+    // INVARIANT: the function's output is 32 bytes long.
+    digest.as_ref().try_into().expect("32 bytes")
+}
+
 /// SHA-256 of the TLS library's own provider: the suite names its hash function, so no other
 /// implementation is needed in the tree.
 fn sha256() -> &'static dyn Hash {

@@ -6,6 +6,7 @@
 
 mod cache;
 mod cases;
+mod codings;
 mod disk;
 mod floods;
 mod inspect;
@@ -92,6 +93,7 @@ fn main() -> anyhow::Result<()> {
 async fn run(wish: &Wish) -> anyhow::Result<usize> {
     let modules = [
         cache::TESTS,
+        codings::TESTS,
         disk::TESTS,
         floods::TESTS,
         inspect::TESTS,
