@@ -15,6 +15,7 @@ pub mod cache_status;
 pub mod date;
 pub mod deception;
 pub mod device;
+pub mod fields;
 pub mod forwarding;
 pub mod freshness;
 pub mod fuzz;
