@@ -11,12 +11,13 @@ use std::path::Path;
 use archipel_cache::{JournalState, Recovered as JournalRead};
 use archipel_codings::{self as codings, DecodeError, DecodeLimits, Encoder, Format, Options, PIECE_BYTES_MAX};
 use archipel_config::Snapshot;
+use archipel_http::fields::Fields as _;
 use archipel_transport::h1::chunked::{ChunkError, Decoder, Step};
 use archipel_transport::h1::head::{self, HeadLimits};
 use archipel_transport::h2::replay::replay;
 use archipel_transport::proxy_protocol;
 use archipel_transport::tls::{client_hello, ja4};
-use http::Method;
+use http::{HeaderValue, Method};
 
 pub use store::cache_store;
 
@@ -105,8 +106,10 @@ pub fn request_head(bytes: &[u8]) {
 pub fn response_head(bytes: &[u8]) {
     let Ok(Some(response)) = head::parse_response(bytes, 0, HEAD_BYTES_MAX) else { return };
     assert!(response.len <= bytes.len());
-    for value in response.headers.values() {
+    for (name, value) in response.headers.iter() {
         assert!(!value.as_bytes().iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
+        // The map and the lines that are sent without it say the same.
+        assert!(response.headers.get_all(name).iter().map(HeaderValue::as_bytes).eq(response.headers.values_of(name)));
     }
     for method in [Method::GET, Method::HEAD, Method::CONNECT] {
         let _ = head::response_framing(&response, &method);

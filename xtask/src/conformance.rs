@@ -31,6 +31,7 @@ const GROUPS: &[(&str, &str)] = &[
     ("authorization", "which directives share a reply to credentials"),
     ("head", "HEAD from a stored GET, freshening, what shows a change"),
     ("range", "parts of stored responses, several, If-Range"),
+    ("part", "partial content kept, and what is never joined"),
     ("condition", "visitors' conditions and ours"),
     ("field", "what is stored of the fields, what a 304 changes"),
     ("interim", "102 and 103 on a miss"),

@@ -374,7 +374,7 @@ impl<M> Store<M> {
             if self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok() {
                 return Ok(());
             }
-            if !self.make_room(stored.hash) {
+            if !self.make_room(stored.hash, bytes) {
                 count(&self.stats.refused_memory_bytes_max);
                 return Err(Refused::MemoryBytesMax);
             }
@@ -383,11 +383,14 @@ impl<M> Store<M> {
 
     /// Evicts one object: from the fullest of a few shards, or from any that has one. What is worth a place on disk was offered when
     /// it was stored, or when it was used.
-    fn make_room(&self, hash: u128) -> bool {
+    fn make_room(&self, hash: u128, bytes: u64) -> bool {
         let first = self.victim.fetch_add(VICTIMS - 1, Ordering::Relaxed);
         let own = (hash >> 64) as usize % SHARDS;
         let some = (0..VICTIMS - 1).map(|step| (first + step) % SHARDS).chain([own]);
-        let fullest = some.max_by_key(|at| self.shards[*at].bytes.load(Ordering::Relaxed)).unwrap_or(own);
+        let held = |at: &usize| self.shards[*at].bytes.load(Ordering::Relaxed);
+        let some = some.max_by_key(held).unwrap_or(own);
+        // A few large objects leave most shards empty: what is small and alone in its shard must not go for each of them.
+        let fullest = if held(&some) < bytes { (0..SHARDS).max_by_key(held).unwrap_or(some) } else { some };
         std::iter::once(fullest).chain(0..SHARDS).any(|at| self.evict_from(&self.shards[at]))
     }
 

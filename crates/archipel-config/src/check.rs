@@ -47,7 +47,20 @@ pub(crate) fn check_node(node: &Part<NodeConfig>, out: &mut Diagnostics) {
         node.report(out, "limits.connections_per_address_max", problem);
     }
     let cache = &config.cache;
-    let disk = &cache.disk;
+    check_disk(node, out);
+    if cache.object_bytes_max > cache.memory_bytes_max && cache.memory_bytes_max > 0 {
+        let path =
+            if node.given("cache.object_bytes_max") { "cache.object_bytes_max" } else { "cache.memory_bytes_max" };
+        let problem = Problem::warning(
+            Code::Contradiction,
+            "`cache.object_bytes_max` is above `cache.memory_bytes_max`: such an object is never stored",
+        );
+        node.report(out, path, problem);
+    }
+}
+
+fn check_disk(node: &Part<NodeConfig>, out: &mut Diagnostics) {
+    let disk = &node.config.cache.disk;
     if disk.path.is_none() {
         for path in [
             "cache.disk.bytes_max",
@@ -71,15 +84,6 @@ pub(crate) fn check_node(node: &Part<NodeConfig>, out: &mut Diagnostics) {
         let problem = Problem::warning(
             Code::Contradiction,
             "`cache.disk.object_bytes_max` is above half of `cache.disk.bytes_max`: such an object would displace all others",
-        );
-        node.report(out, path, problem);
-    }
-    if cache.object_bytes_max > cache.memory_bytes_max && cache.memory_bytes_max > 0 {
-        let path =
-            if node.given("cache.object_bytes_max") { "cache.object_bytes_max" } else { "cache.memory_bytes_max" };
-        let problem = Problem::warning(
-            Code::Contradiction,
-            "`cache.object_bytes_max` is above `cache.memory_bytes_max`: such an object is never stored",
         );
         node.report(out, path, problem);
     }
@@ -165,7 +169,8 @@ pub(crate) fn check_zone(zone: &Part<ZoneConfig>, node: &Part<NodeConfig>, out: 
         zone.report(out, "tls.redirect_http", problem);
     }
     let (own, all) = (zone.config.cache.object_bytes_max, node.config.cache.storable_bytes_max());
-    if own > all {
+    // Of what is stored in slices the node's limit bounds the slice, not the whole.
+    if own > all && zone.config.cache.slice_bytes == 0 {
         let message = format!("`cache.object_bytes_max` is above the node's {}, which holds", units::show_bytes(all));
         zone.report(out, "cache.object_bytes_max", Problem::warning(Code::NoEffect, message));
     }

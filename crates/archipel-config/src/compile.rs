@@ -203,21 +203,15 @@ fn assemble(mut node: NodeConfig, zones: Vec<(Arc<str>, ZoneConfig, ErrorPages)>
     if node.listeners.is_empty() {
         node.listeners = default_listeners();
     }
-    let object_bytes_max = node.cache.storable_bytes_max();
     let zones = zones
         .into_iter()
         .map(|(name, config, error_pages)| {
-            let mut cache = config.cache;
-            cache.object_bytes_max = match cache.object_bytes_max {
-                0 => object_bytes_max,
-                own => own.min(object_bytes_max),
-            };
             Arc::new(Zone {
                 id: zone_id(&name),
                 name,
                 hosts: config.hosts,
                 origin: config.origin,
-                cache,
+                cache: config.cache,
                 compression: config.compression,
                 tls: config.tls,
                 limits: config.limits,

@@ -52,7 +52,7 @@ pub struct Zone {
     pub hosts: Vec<HostPattern>,
     /// The origin.
     pub origin: ZoneOrigin,
-    /// The cache; `object_bytes_max` is settled and never above the node's.
+    /// The cache.
     pub cache: ZoneCache,
     /// Content codings.
     pub compression: ZoneCompression,

@@ -283,6 +283,12 @@ fn node_meaning() {
     check_node("[cache]\nmemory_bytes_max = \"1MiB\"", &["C034 node.toml:2:20: never stored"]);
     check_node("[cache]\nobject_bytes_max = \"1GiB\"", &["C034 node.toml:2:20: never stored"]);
     check_node("[cache]\nmemory_bytes_max = 0", &[]);
+    check_node(
+        "[cache.disk]\nbytes_max = \"1GiB\"",
+        &["C035 node.toml:2:13: there is no disk tier | set `cache.disk.path`"],
+    );
+    check_node("[cache.disk]\npath = \"c\"\nbytes_max = \"1GiB\"", &["C034 node.toml:3:13: would displace all others"]);
+    check_node("[cache.disk]\npath = \"c\"", &[]);
     check_node("[tls]\ndevelopment_ca = false", &["C032 node.toml:2:18: no certificate | [[certificate]]"]);
     check_node("[tls]\ndevelopment_ca = false\n[[listen]]\naddress = \"127.0.0.1:0\"", &[]);
     check_node(
@@ -306,7 +312,11 @@ fn zone_meaning() {
         "connections_max = 10\nidle_connections_max = 20",
         &["C035 zones/shop.toml:5:24: above `origin.connections_max` (10)"],
     );
-    check_zone("[cache]\nobject_bytes_max = \"1GiB\"", &["C035 zones/shop.toml:5:20: the node's 32MiB"]);
+    check_zone("[cache]\nobject_bytes_max = \"1GiB\"", &[]);
+    check_zone(
+        "[cache]\nobject_bytes_max = \"1GiB\"\nslice_bytes = 0",
+        &["C035 zones/shop.toml:5:20: the node's 32MiB"],
+    );
     check_zone(
         "[compression]\ncodings = [\"br\", \"gzp\"]",
         &["C013 zones/shop.toml:5:18: `compression.codings` holds \"gzp\" | did you mean \"gzip\"?"],
@@ -494,7 +504,7 @@ fn values_arrive() {
     assert!(config.trust.client_address_from.contains([10, 1, 2, 3].into()));
     let zone = &snapshot.zones[0];
     assert_eq!(zone.origin.host, OriginHost::Origin);
-    assert_eq!(zone.cache.object_bytes_max, 1 << 20);
+    assert_eq!((zone.cache.object_bytes_max, zone.cache.slice_bytes), (0, 4 << 20));
     assert_eq!(zone.body_bytes_max(), u64::MAX);
     assert_eq!(zone.tls.key.as_deref(), Some(Path::new("/etc/a/zones/key.pem")));
     assert_eq!(zone.error_pages.get(ErrorPageKind::Refused).map(|page| &page[..]), Some(&b"<p>other"[..]));
@@ -509,7 +519,7 @@ fn defaults_hold_without_documents_about_the_node() {
         snapshot.node.listeners.iter().map(|l| (l.address.to_string(), l.tls)).collect();
     assert_eq!(listeners, [("127.0.0.1:8080".to_owned(), false), ("127.0.0.1:8443".to_owned(), true)]);
     assert_eq!(snapshot.generation, 1);
-    assert_eq!(snapshot.zones[0].cache.object_bytes_max, 32 << 20);
+    assert_eq!(snapshot.zones[0].cache.object_bytes_max, 0);
     assert!(snapshot.node.trust.client_address_from.is_empty());
 }
 

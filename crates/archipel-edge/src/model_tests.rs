@@ -97,7 +97,7 @@ impl Origin {
             }
         };
         let status = StatusCode::from_u16(reply.status).expect("a status");
-        Ok(OriginReply { status, version: Version::HTTP_11, headers, body })
+        Ok(OriginReply { status, version: Version::HTTP_11, headers: headers.into(), body })
     }
 }
 

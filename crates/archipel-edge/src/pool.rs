@@ -171,11 +171,14 @@ impl Pool {
         // The most recently used first: the others may age out.
         while let Some((mut link, since)) = host.idle.pop() {
             let state = link.idle_state();
-            if since.elapsed() < limits.idle_timeout && state == IdleState::Silent {
+            let now = Instant::now();
+            link.taken = Some(now);
+            let idle = now.duration_since(since);
+            if idle < limits.idle_timeout && state == IdleState::Silent {
                 return Some(Found::Http1(link));
             }
             host.open = host.open.saturating_sub(1);
-            if state == IdleState::Spoke && since.elapsed() < FAREWELL {
+            if state == IdleState::Spoke && idle < FAREWELL {
                 host.distrust(&self.metrics);
             }
         }

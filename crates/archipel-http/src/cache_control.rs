@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use http::header::{self, HeaderMap, HeaderName};
 
 use crate::date::DELTA_SECONDS_MAX;
+use crate::fields::Fields;
 use crate::list;
 
 /// How many field names `no-cache="..."` or `private="..."` may list; with more the directive counts as unqualified.
@@ -89,9 +90,9 @@ enum Value<'a> {
 
 impl CacheControl {
     /// Reads all `Cache-Control` lines of a response.
-    pub fn from_headers(headers: &HeaderMap) -> CacheControl {
+    pub fn from_headers(headers: &impl Fields) -> CacheControl {
         let mut control = CacheControl::default();
-        for member in list::field_members(headers, header::CACHE_CONTROL) {
+        for member in list::members_of(headers, &header::CACHE_CONTROL) {
             control.apply(&directive(member));
         }
         control

@@ -108,8 +108,13 @@ pub fn end_to_end(headers: &HeaderMap, drop: impl Fn(&HeaderName) -> bool, to: &
 
 /// Whether a field never goes beyond one connection, whatever `Connection` says.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
+    is_hop_by_hop_name(name.as_str())
+}
+
+/// The same for a name in lower case.
+pub fn is_hop_by_hop_name(name: &str) -> bool {
     matches!(
-        name.as_str(),
+        name,
         "connection"
             | "keep-alive"
             | "proxy-connection"

@@ -17,6 +17,7 @@ pub mod coding_dictionary;
 pub mod date;
 pub mod deception;
 pub mod device;
+pub mod fields;
 pub mod forwarding;
 pub mod freshness;
 pub mod fuzz;

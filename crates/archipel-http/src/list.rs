@@ -2,7 +2,9 @@
 //!
 //! Owns the splitting of list fields over all their lines. Must never interpret the members.
 
-use http::header::{AsHeaderName, HeaderMap};
+use http::header::{AsHeaderName, HeaderMap, HeaderName};
+
+use crate::fields::Fields;
 
 /// The members of one field value: split at commas outside quoted strings, trimmed, empty ones left out.
 ///
@@ -14,6 +16,11 @@ pub fn members(value: &[u8]) -> Members<'_> {
 /// The members of all lines of a field, in order.
 pub fn field_members(headers: &HeaderMap, name: impl AsHeaderName) -> impl Iterator<Item = &[u8]> {
     headers.get_all(name).into_iter().flat_map(|value| members(value.as_bytes()))
+}
+
+/// [`field_members`] of fields in whatever form.
+pub fn members_of<'a>(fields: &'a impl Fields, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    fields.values_of(name).flat_map(members)
 }
 
 /// Whether any line of the field has `token` as a member, in any case.

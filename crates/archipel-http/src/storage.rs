@@ -8,6 +8,7 @@ use http::status::StatusCode;
 
 use crate::cache_control::{CacheControl, RequestDirectives};
 use crate::date::UnixSeconds;
+use crate::fields::Fields;
 use crate::freshness::{self, LifetimeBasis};
 use crate::hop;
 use crate::invalidation;
@@ -123,6 +124,18 @@ pub fn may_store(
     may_store_final(request, status, headers, policy, response_time)
 }
 
+/// What [`may_store`] refuses before it looks at freshness, from fields in whatever form: most replies that are not stored
+/// need no map of their fields.
+pub fn permits_storing(
+    request: &StoreRequest<'_>,
+    status: StatusCode,
+    headers: &impl Fields,
+    policy: &Policy,
+) -> Result<(), NotStored> {
+    check_status(status)?;
+    check_permission(request, status, headers, policy).map(|_| ())
+}
+
 /// [`may_store`] without the check of the status, for a 206 that [`crate::partial`] takes.
 pub(crate) fn may_store_final(
     request: &StoreRequest<'_>,
@@ -131,12 +144,7 @@ pub(crate) fn may_store_final(
     policy: &Policy,
     response_time: UnixSeconds,
 ) -> Result<Storable, NotStored> {
-    check_method(request, headers, policy)?;
-    if policy.honour_request_directives && RequestDirectives::from_headers(request.headers).no_store {
-        return Err(NotStored::RequestNoStore);
-    }
-    let control = ResponseControl::under(policy, status, headers);
-    check_directives(request, status, headers, &control.directives, policy)?;
+    let control = check_permission(request, status, headers, policy)?;
     let meta = StoredMeta::with_control(status, headers, &control, policy, request.request_time, response_time);
     if meta.vary == VarySpec::Any {
         return Err(NotStored::VaryAny);
@@ -183,7 +191,22 @@ fn check_status(status: StatusCode) -> Result<(), NotStored> {
     }
 }
 
-fn check_method(request: &StoreRequest<'_>, headers: &HeaderMap, policy: &Policy) -> Result<(), NotStored> {
+fn check_permission(
+    request: &StoreRequest<'_>,
+    status: StatusCode,
+    headers: &impl Fields,
+    policy: &Policy,
+) -> Result<ResponseControl, NotStored> {
+    check_method(request, headers, policy)?;
+    if policy.honour_request_directives && RequestDirectives::from_headers(request.headers).no_store {
+        return Err(NotStored::RequestNoStore);
+    }
+    let control = ResponseControl::under(policy, status, headers);
+    check_directives(request, status, headers, &control.directives, policy)?;
+    Ok(control)
+}
+
+fn check_method(request: &StoreRequest<'_>, headers: &impl Fields, policy: &Policy) -> Result<(), NotStored> {
     if *request.method == Method::GET {
         return Ok(());
     }
@@ -191,12 +214,11 @@ fn check_method(request: &StoreRequest<'_>, headers: &HeaderMap, policy: &Policy
         return Err(NotStored::Method);
     }
     // RFC 9110 section 9.3.3: explicit freshness (checked later) and a Content-Location equal to the target.
-    let mut locations = headers.get_all(header::CONTENT_LOCATION).into_iter();
+    let mut locations = headers.values_of(&header::CONTENT_LOCATION);
     let (Some(location), None) = (locations.next(), locations.next()) else {
         return Err(NotStored::PostNotGet);
     };
-    let resolved =
-        invalidation::same_origin_target(request.scheme, request.host, request.path_and_query, location.as_bytes());
+    let resolved = invalidation::same_origin_target(request.scheme, request.host, request.path_and_query, location);
     match resolved {
         Some(target) if target == request.path_and_query => Ok(()),
         _ => Err(NotStored::PostNotGet),
@@ -206,7 +228,7 @@ fn check_method(request: &StoreRequest<'_>, headers: &HeaderMap, policy: &Policy
 fn check_directives(
     request: &StoreRequest<'_>,
     status: StatusCode,
-    headers: &HeaderMap,
+    headers: &impl Fields,
     control: &CacheControl,
     policy: &Policy,
 ) -> Result<(), NotStored> {
@@ -224,7 +246,7 @@ fn check_directives(
     if request.headers.contains_key(header::AUTHORIZATION) && !may_share {
         return Err(NotStored::Authorization);
     }
-    let cookie_field_kept = headers.contains_key(header::SET_COOKIE)
+    let cookie_field_kept = headers.has(&header::SET_COOKIE)
         && !control.no_cache_fields.contains(&header::SET_COOKIE)
         && !control.private_fields.contains(&header::SET_COOKIE);
     if cookie_field_kept && policy.set_cookie == SetCookie::Refuse {

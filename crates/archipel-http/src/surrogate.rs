@@ -3,9 +3,8 @@
 //! Owns that field's own syntax: `max-age=fresh+stale`, `no-store`, `no-store-remote`, `content="..."`, and `;token` targeting.
 //! Must never read it as `Cache-Control`: it has neither `no-cache` nor `private`.
 
-use http::header::HeaderMap;
-
 use crate::cache_control::{CacheControl, delta_seconds};
+use crate::fields::Fields;
 use crate::list;
 use crate::targeted::SURROGATE_CONTROL;
 
@@ -16,13 +15,13 @@ pub const DEVICE_TOKEN: &[u8] = b"archipel";
 ///
 /// A directive aimed at another surrogate (`max-age=60;other`) is skipped. One aimed at this surrogate beats an untargeted one.
 /// The extension in `max-age=600+30` is time to serve stale while revalidating. A malformed `max-age` is 0: stale.
-pub fn from_headers(headers: &HeaderMap) -> Option<CacheControl> {
-    if !headers.contains_key(SURROGATE_CONTROL) {
+pub fn from_headers(headers: &impl Fields) -> Option<CacheControl> {
+    if !headers.has(&SURROGATE_CONTROL) {
         return None;
     }
     let mut general = None;
     let mut targeted = None;
-    for member in list::field_members(headers, SURROGATE_CONTROL) {
+    for member in list::members_of(headers, &SURROGATE_CONTROL) {
         let mut parts = member.splitn(2, |byte| *byte == b';').map(list::trim);
         let directive = parts.next().unwrap_or_default();
         match parts.next() {
@@ -58,6 +57,7 @@ fn apply(slot: &mut Option<CacheControl>, directive: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::header::HeaderMap;
 
     #[track_caller]
     fn check(value: &str, expected: Option<CacheControl>) {

@@ -3,12 +3,13 @@
 //! Owns the order of the fields and the strict structured-field parsing of the targeted ones. Must never fall back inside a
 //! field: one that does not parse is as if absent.
 
-use http::header::{HeaderMap, HeaderName};
+use http::header::HeaderName;
 use http::status::StatusCode;
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
 use crate::cache_control::{CacheControl, push_field_names};
 use crate::date::DELTA_SECONDS_MAX;
+use crate::fields::Fields;
 use crate::policy::{EdgeTtl, Policy, TargetedFields};
 use crate::surrogate;
 
@@ -65,7 +66,7 @@ pub struct ResponseControl {
 impl ResponseControl {
     /// Reads the first valid, non-empty field: `Archipel-CDN-Cache-Control`, `CDN-Cache-Control`, `Surrogate-Control`,
     /// `Cache-Control`. The first three as far as `targeted` admits them.
-    pub fn from_headers(headers: &HeaderMap, targeted: &TargetedFields) -> ResponseControl {
+    pub fn from_headers(headers: &impl Fields, targeted: &TargetedFields) -> ResponseControl {
         let found = |directives, source| ResponseControl { directives, source };
         if targeted.archipel
             && let Some(directives) = read_dictionary(headers, &ARCHIPEL_CDN_CACHE_CONTROL)
@@ -87,7 +88,7 @@ impl ResponseControl {
 
     /// [`ResponseControl::from_headers`] for a response with this status, without the directives that the policy disregards
     /// because its rule overrides what the origin says.
-    pub fn under(policy: &Policy, status: StatusCode, headers: &HeaderMap) -> ResponseControl {
+    pub fn under(policy: &Policy, status: StatusCode, headers: &impl Fields) -> ResponseControl {
         let mut control = ResponseControl::from_headers(headers, &policy.targeted);
         if matches!(policy.edge_ttl_of(status), EdgeTtl::Override(_)) {
             let directives = &mut control.directives;
@@ -99,16 +100,16 @@ impl ResponseControl {
     }
 }
 
-fn read_dictionary(headers: &HeaderMap, name: &HeaderName) -> Option<CacheControl> {
-    let mut lines = headers.get_all(name).into_iter();
+fn read_dictionary(headers: &impl Fields, name: &HeaderName) -> Option<CacheControl> {
+    let mut lines = headers.values_of(name);
     let first = lines.next()?;
     let Some(second) = lines.next() else {
-        return parse_targeted(first.as_bytes());
+        return parse_targeted(first);
     };
-    let mut joined = first.as_bytes().to_vec();
+    let mut joined = first.to_vec();
     for line in std::iter::once(second).chain(lines) {
         joined.extend_from_slice(b", ");
-        joined.extend_from_slice(line.as_bytes());
+        joined.extend_from_slice(line);
         if joined.len() > TARGETED_FIELD_BYTES_MAX {
             return None;
         }
@@ -186,6 +187,7 @@ fn flag_or_fields(entry: &ListEntry, unqualified: &mut bool, fields: &mut Vec<He
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::header::HeaderMap;
 
     const ALL: TargetedFields = TargetedFields { archipel: true, cdn: true, surrogate: true };
 

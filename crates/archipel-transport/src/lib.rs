@@ -17,6 +17,7 @@ pub mod listen;
 pub mod message;
 pub mod origin;
 pub mod proxy_protocol;
+pub mod received;
 pub mod refusal;
 mod timer;
 pub mod tls;

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
+use archipel_http::fields::Fields;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use http_body::{Body, Frame};
@@ -13,6 +14,7 @@ use crate::body::{BodyError, RequestBody};
 use crate::conn::{Conn, Scheme};
 use crate::h2::encode::Block;
 use crate::interim::Interim;
+use crate::received::ReceivedLines;
 use crate::refusal::Refusal;
 use crate::tunnel::Duplex;
 
@@ -139,12 +141,15 @@ impl FrozenFields {
     }
 }
 
-/// The fields of a reply: its own, or those of a stored response, which are not copied for a hit.
+/// The fields of a reply: its own, those of a stored response, which are not copied for a hit, or those of an origin's reply,
+/// which are not made into a map to be passed on.
 pub enum ReplyFields {
     /// Own fields.
     Owned(HeaderMap),
     /// Shared with the store.
     Frozen(Arc<FrozenFields>),
+    /// As an origin sent them.
+    Received(Box<ReceivedLines>),
 }
 
 /// A reply on its way to a client. The transport adds what belongs to the connection: framing, and `Date` where it is missing.
@@ -178,18 +183,29 @@ impl Reply {
         match &self.fields {
             ReplyFields::Owned(map) => map,
             ReplyFields::Frozen(frozen) => &frozen.map,
+            ReplyFields::Received(lines) => lines.map(),
         }
     }
 
-    /// The fields to change; frozen ones are copied first.
+    /// Whether a field is there (not one added at delivery). Makes no map.
+    pub(crate) fn has_field(&self, name: &HeaderName) -> bool {
+        match &self.fields {
+            ReplyFields::Received(lines) => lines.has(name),
+            _ => self.headers().contains_key(name),
+        }
+    }
+
+    /// The fields to change; others than own ones are copied first.
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
-        if let ReplyFields::Frozen(frozen) = &self.fields {
-            self.fields = ReplyFields::Owned(frozen.map.clone());
+        match &self.fields {
+            ReplyFields::Owned(_) => {}
+            ReplyFields::Frozen(frozen) => self.fields = ReplyFields::Owned(frozen.map.clone()),
+            ReplyFields::Received(lines) => self.fields = ReplyFields::Owned(lines.map().clone()),
         }
         match &mut self.fields {
             ReplyFields::Owned(map) => map,
             // INVARIANT: made owned above.
-            ReplyFields::Frozen(_) => unreachable!(),
+            ReplyFields::Frozen(_) | ReplyFields::Received(_) => unreachable!(),
         }
     }
 

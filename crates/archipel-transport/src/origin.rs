@@ -19,6 +19,7 @@ use crate::h2::client::Http2Link;
 use crate::interim::Interim;
 use crate::io::Io;
 use crate::message::ReplyBody;
+use crate::received::ReceivedFields;
 use crate::tls::Alpn;
 use crate::tls::client::{OriginTls, OriginTlsError};
 
@@ -48,8 +49,8 @@ pub struct OriginReply {
     pub status: StatusCode,
     /// The version of the message.
     pub version: Version,
-    /// The fields, framing and connection fields included.
-    pub headers: HeaderMap,
+    /// The fields, those for this hop included.
+    pub headers: ReceivedFields,
     /// The body.
     pub body: ReplyBody,
 }

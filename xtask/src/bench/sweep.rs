@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -58,10 +58,13 @@ pub fn sweep(port: u16, objects: Objects, range: Range<u64>, mut look: impl FnMu
                 })
             })
             .collect();
-        let mut looked = Ok(());
+        let (mut looked, mut last) = (Ok(()), Instant::now());
         while looked.is_ok() && !workers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
-            std::thread::sleep(LOOK_EVERY);
-            looked = look();
+            std::thread::sleep(Duration::from_millis(5));
+            if last.elapsed() >= LOOK_EVERY {
+                last = Instant::now();
+                looked = look();
+            }
         }
         stop.store(true, Ordering::Relaxed);
         for worker in workers {

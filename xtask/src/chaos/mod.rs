@@ -7,9 +7,10 @@ mod objects;
 mod origin;
 mod visitors;
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -82,6 +83,8 @@ pub struct Tally {
     pub purges: AtomicU64,
     /// Purges that were made but not durable, or not answered.
     pub purges_not_durable: AtomicU64,
+    /// Counters of the disk tier, summed over all lives of the edge as far as they could be read.
+    pub disk: Mutex<BTreeMap<String, u64>>,
 }
 
 /// Counts one.
@@ -129,6 +132,7 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     purger.join().map_err(|_| anyhow::anyhow!("the purger panicked"))?;
     let breakages = breaker.join().map_err(|_| anyhow::anyhow!("the breaker panicked"))?;
     let (starts, failed) = starts?;
+    count_disk(&edge, &world);
     let metrics = edge.ready.admin.map(|admin| fetch::text(admin, "/metrics")).transpose();
     let metrics = metrics.ok().flatten().unwrap_or_default();
     let exit = edge.process.end();
@@ -170,6 +174,7 @@ fn kill_and_watch(edge: &mut Edge, options: &Options, world: &World) -> Result<(
         if Instant::now() < next_kill {
             continue;
         }
+        count_disk(edge, world);
         world.port.store(0, Ordering::Relaxed);
         let begun = Instant::now();
         if let Err(error) = edge.kill_and_restart() {
@@ -182,6 +187,21 @@ fn kill_and_watch(edge: &mut Edge, options: &Options, world: &World) -> Result<(
         report(world, &starts);
     }
     Ok((starts, failed))
+}
+
+/// Adds what the disk tier of this life counted.
+fn count_disk(edge: &Edge, world: &World) {
+    let page = edge.ready.admin.and_then(|admin| fetch::text(admin, "/metrics").ok()).unwrap_or_default();
+    let mut sums = world.tally.disk.lock().unwrap_or_else(PoisonError::into_inner);
+    for line in page.lines() {
+        if let Some((name, value)) =
+            line.strip_prefix("archipel_cache_disk_").and_then(|line| line.split_once("_total "))
+            && let Ok(value) = value.trim().parse::<u64>()
+            && value > 0
+        {
+            *sums.entry(name.to_owned()).or_default() += value;
+        }
+    }
 }
 
 fn report(world: &World, starts: &[f64]) {
@@ -241,6 +261,7 @@ fn judge(
     panicked: bool,
 ) -> Result<()> {
     let (tally, of) = (&world.tally, |counter: &AtomicU64| counter.load(Ordering::Relaxed));
+    let disk = tally.disk.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let longest = starts.iter().copied().fold(0.0, f64::max);
     let mean = starts.iter().sum::<f64>() / (starts.len().max(1)) as f64;
     let line = json!({
@@ -249,11 +270,13 @@ fn judge(
         "right": of(&tally.right), "hits": of(&tally.hits), "refused": of(&tally.refused), "broken": of(&tally.broken),
         "purges": of(&tally.purges), "purges_not_durable": of(&tally.purges_not_durable),
         "disk_full": breakages.full, "files_rotten": breakages.rotten, "files_cut": breakages.cut, "folder_gone": breakages.gone,
-        "wrong": of(&tally.wrong), "resurrected": of(&tally.resurrected), "panicked": panicked, "exit": exit,
+        "disk": disk, "wrong": of(&tally.wrong), "resurrected": of(&tally.resurrected), "panicked": panicked, "exit": exit,
     });
     println!("{line}");
     ensure!(failed.is_empty(), "chaos: a start failed: {}", failed.join("\n"));
     ensure!(of(&tally.right) > 0 && of(&tally.hits) > 0, "chaos: nothing was answered, or nothing from the store");
+    let read = disk.get("hits").copied().unwrap_or(0);
+    ensure!(read > 0 || !edge::has_disk_tier(), "chaos: nothing was answered from the disk");
     ensure!(of(&tally.wrong) == 0, "chaos: {} wrong replies", of(&tally.wrong));
     ensure!(of(&tally.resurrected) == 0, "chaos: {} purged replies came back", of(&tally.resurrected));
     ensure!(!panicked, "chaos: the edge panicked");

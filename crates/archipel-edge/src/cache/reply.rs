@@ -5,17 +5,19 @@ use std::sync::Arc;
 
 use archipel_cache::{Body, Head, LeaderGuard, Stored};
 use archipel_http::deception;
+use archipel_http::fields::Fields as _;
 use archipel_http::no_vary_search::NoVarySearch;
-use archipel_http::policy::SetCookie;
+use archipel_http::policy::{BrowserTtl, SetCookie};
 use archipel_http::range::ByteRange;
 use archipel_http::reuse::{self, OriginFailure, StaleRefused};
 use archipel_http::storage::{self, NotStored, Storable, StoreRequest};
 use archipel_http::stored::StoredMeta;
 use archipel_http::targeted::ResponseControl;
 use archipel_http::validate::{self, HeadEffect};
-use archipel_http::{UnixSeconds, hop};
+use archipel_http::{UnixSeconds, hop, invalidation};
 use archipel_transport::message::{FrozenFields, Reply, ReplyBody, ReplyFields};
 use archipel_transport::origin::{OriginError, OriginReply};
+use archipel_transport::received::ReceivedFields;
 use bytes::Bytes;
 use http::header::{AGE, DATE, ETAG, LAST_MODIFIED, SET_COOKIE, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -53,7 +55,9 @@ pub(crate) async fn on_reply(
         Ok(reply) => reply,
         Err(error) => return ControlFlow::Break(failed_leading(ex, &zone, plan, error)),
     };
-    purge::invalidate(ex, &zone, reply.status, &reply.headers);
+    if invalidation::invalidates(&ex.asked.method, reply.status) {
+        purge::invalidate(ex, &zone, reply.status, &reply.headers);
+    }
     if reply.status == StatusCode::NOT_MODIFIED && validated {
         match revalidated(ex, &zone, &mut plan, &reply) {
             Some(answer) => return ControlFlow::Continue(answer),
@@ -83,6 +87,10 @@ pub(crate) async fn on_reply(
     } else if !whole {
         head_effect(ex, &zone, &plan, &reply);
         return ControlFlow::Continue(pass(ex, &zone, plan, reply, None));
+    }
+    // Asked first, and of the fields as they came: what is not stored needs no map of them.
+    if let Err(reason) = storage::permits_storing(&asked(ex), reply.status, &reply.headers, ex.policy(&zone)) {
+        return ControlFlow::Continue(pass(ex, &zone, plan, reply, Some(reason.as_str())));
     }
     let now = unix(SystemTime::now());
     let len = reply.body.len();
@@ -141,7 +149,7 @@ fn may_be_stored_post(ex: &Exchange, zone: &LiveZone, reply: &OriginReply) -> bo
         && ex.asked.method == Method::POST
         && ex.asked.upgrade.is_none()
         && reply.status.is_success()
-        && reply.headers.contains_key(http::header::CONTENT_LOCATION)
+        && reply.headers.has(&http::header::CONTENT_LOCATION)
         // A body that still streams may have the request's own body behind it, which belongs to the connection.
         && matches!(reply.body, ReplyBody::Full(_) | ReplyBody::Empty)
 }
@@ -486,6 +494,25 @@ fn head_effect(ex: &Exchange, zone: &LiveZone, plan: &Plan, reply: &OriginReply)
     }
 }
 
+/// The fields of a reply that is passed on: as they came, where none of them is for this hop or for this edge alone.
+fn fields_for_visitors(zone: &LiveZone, status: StatusCode, received: ReceivedFields) -> ReplyFields {
+    let tagged = purge::has_hidden_tags(zone, &received);
+    let mut headers = match received.into_end_to_end() {
+        Ok(lines) if !tagged => return ReplyFields::Received(lines),
+        Ok(lines) => ReceivedFields::Lines(lines).into_map(),
+        Err(map) => map,
+    };
+    if tagged {
+        purge::hide_tags(&mut headers);
+    }
+    let upgrade = headers.get(UPGRADE).filter(|_| status == StatusCode::SWITCHING_PROTOCOLS).cloned();
+    hop::remove_hop_by_hop(&mut headers);
+    if let Some(upgrade) = upgrade {
+        headers.insert(UPGRADE, upgrade);
+    }
+    ReplyFields::Owned(headers)
+}
+
 /// A reply that is not stored goes through as it is, hop-by-hop fields excepted.
 pub(super) fn pass(
     ex: &mut Exchange,
@@ -499,24 +526,20 @@ pub(super) fn pass(
         let remembered = !reply.status.is_server_error() && reply.status != StatusCode::RANGE_NOT_SATISFIABLE;
         guard.publish_uncacheable(remembered.then(|| hit_for_miss_until(ex, zone)));
     }
-    let upgrade = reply.headers.get(UPGRADE).filter(|_| reply.status == StatusCode::SWITCHING_PROTOCOLS).cloned();
-    let mut headers = purge::for_visitors(zone, &reply.headers).into_owned();
-    hop::remove_hop_by_hop(&mut headers);
-    if let Some(upgrade) = upgrade {
-        headers.insert(UPGRADE, upgrade);
-    }
-    if zone.zone.headers.via {
-        headers.append(http::header::VIA, origin::via(reply.version));
-    }
     let mut out = Reply::new(reply.status);
-    out.fields = ReplyFields::Owned(headers);
+    out.fields = fields_for_visitors(zone, reply.status, reply.headers);
+    if zone.zone.headers.via {
+        out.add(http::header::VIA, origin::via(reply.version));
+    }
     out.body = reply.body;
     codings::pass(ex, zone, &mut out);
     let bypassed = matches!(plan.kind, Kind::Bypass);
     // Not stored, but by nobody's wish: a part, or more than fits.
     if !bypassed && matches!(reason, None | Some("too_large" | "partial")) {
-        let age = archipel_http::freshness::age_field(out.headers()).unwrap_or(0);
-        deliver::for_browser(ex, zone, &mut out, age);
+        if ex.policy(zone).browser_ttl != BrowserTtl::Respect {
+            let age = archipel_http::freshness::age_field(out.headers()).unwrap_or(0);
+            deliver::for_browser(ex, zone, &mut out, age);
+        }
     }
     let as_asked = match plan.kind {
         Kind::AsAsked(_) if ex.asked.method == Method::HEAD => Some("head_request"),

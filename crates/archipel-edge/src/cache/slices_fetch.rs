@@ -7,6 +7,7 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use archipel_cache::{
     FillError, FillReader, FillWriter, Filling, Follower, Head, Join, KeyRef, LeaderGuard, Outcome, PurgeStamp, Stored,
@@ -35,6 +36,8 @@ use crate::worker::Worker;
 const RUN_SLICES_MAX: u64 = 64;
 /// Slices that are fetched ahead of the one that is read.
 const AHEAD: u64 = 1;
+/// How long a run waits, when its reader went, for others who read along.
+const LINGER: Duration = Duration::from_secs(1);
 /// How often a slice is looked for before its reader gives up: between two looks it was fetched, and evicted at once.
 const LOOKS_MAX: usize = 4;
 
@@ -360,6 +363,7 @@ impl Run {
             if !self.carry(open).await {
                 return;
             }
+            self.use_manifest();
             let Some(guard) = next else { break };
             if !self.demand.wait(number, &guard).await {
                 return;
@@ -377,6 +381,12 @@ impl Run {
             // A body that is read to its end gives its connection back.
             let _ = self.next_data().await;
         }
+    }
+
+    /// Counts as a use of the manifest, which its own slices would push out of the store otherwise.
+    fn use_manifest(&self) {
+        let same = |stored: &Stored<Meta>| *stored.variant == *self.manifest.variant;
+        let _ = self.worker.node.store.lookup(&self.manifest.key_ref(), same);
     }
 
     /// Carries the bytes of one slice; false where they did not all come.
@@ -463,7 +473,11 @@ impl Demand {
 
     /// Waits until somebody wants a slice; false where nobody will.
     async fn wait(&self, number: u64, guard: &LeaderGuard<Meta>) -> bool {
-        std::future::poll_fn(|cx| self.poll(number, guard, cx)).await
+        if std::future::poll_fn(|cx| self.poll(number, guard, cx)).await {
+            return true;
+        }
+        // The reader went. Who reads along asks when it has read what it has.
+        tokio::time::timeout(LINGER, std::future::poll_fn(|cx| guard.poll_followed(cx))).await.is_ok()
     }
 
     fn poll(&self, number: u64, guard: &LeaderGuard<Meta>, cx: &mut Context<'_>) -> Poll<bool> {

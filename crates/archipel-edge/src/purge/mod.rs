@@ -20,6 +20,7 @@ use archipel_cache::{
     Groups, KeyText as _, PurgeKind, PurgeRecord, Scope, WindowLost, cache_group, purge_group, tag_group,
 };
 use archipel_config::{HttpUrl, Snapshot};
+use archipel_http::fields::Fields;
 use archipel_http::groups::{self, CACHE_GROUP_INVALIDATION, CACHE_GROUPS};
 use archipel_http::invalidation;
 use archipel_http::key::CacheKey;
@@ -403,13 +404,23 @@ pub(crate) fn groups_of(ex: &Exchange, key: &CacheKey<'_>, headers: &HeaderMap, 
 
 /// The fields of a response as visitors get them: without the tags, where the zone does not keep them.
 pub(crate) fn for_visitors<'a>(zone: &LiveZone, headers: &'a HeaderMap) -> Cow<'a, HeaderMap> {
-    if zone.zone.purge.keep_tags || !(headers.contains_key(SURROGATE_KEY) || headers.contains_key(CACHE_TAG)) {
+    if !has_hidden_tags(zone, headers) {
         return Cow::Borrowed(headers);
     }
     let mut headers = headers.clone();
+    hide_tags(&mut headers);
+    Cow::Owned(headers)
+}
+
+/// Whether there are tags among the fields that visitors do not see.
+pub(crate) fn has_hidden_tags(zone: &LiveZone, headers: &impl Fields) -> bool {
+    !zone.zone.purge.keep_tags && (headers.has(&SURROGATE_KEY) || headers.has(&CACHE_TAG))
+}
+
+/// Takes the tags out.
+pub(crate) fn hide_tags(headers: &mut HeaderMap) {
     headers.remove(SURROGATE_KEY);
     headers.remove(CACHE_TAG);
-    Cow::Owned(headers)
 }
 
 /// An unsafe method that succeeded makes invalid what is stored for its target, for what the reply points at (RFC 9111 section 4.4),

@@ -49,6 +49,8 @@ struct Active {
     io: Io,
     timer: LazyTimer,
     opened: Instant,
+    /// When the exchange began, until its first turn.
+    begun: Option<Instant>,
     exchanges: u32,
     rbuf: BytesMut,
     out: BytesMut,
@@ -66,6 +68,7 @@ impl Active {
             io: link.io,
             timer: link.timer,
             opened: link.opened,
+            begun: link.taken,
             exchanges: link.exchanges,
             rbuf: BytesMut::new(),
             out: BytesMut::new(),
@@ -80,7 +83,7 @@ impl Active {
     fn into_link(self) -> Http1Link {
         let mut timer = self.timer;
         timer.clear();
-        Http1Link { io: self.io, timer, opened: self.opened, exchanges: self.exchanges + 1 }
+        Http1Link { io: self.io, timer, opened: self.opened, taken: None, exchanges: self.exchanges + 1 }
     }
 
     /// Nothing of the request is still to be sent, and nothing unexpected came.
@@ -211,6 +214,7 @@ impl Active {
 
     /// One turn of the exchange until a head is there.
     fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, OriginError>> {
+        let begun = self.begun.take();
         if let Poll::Ready(Err(error)) = self.poll_upload(cx) {
             return Poll::Ready(Err(OriginError::RequestBody(error)));
         }
@@ -232,7 +236,7 @@ impl Active {
             } else {
                 self.timeouts.first_byte
             };
-            self.timer.set(Instant::now() + wait);
+            self.timer.set(begun.unwrap_or_else(Instant::now) + wait);
         }
         ready!(self.timer.poll_expired(cx));
         self.timer.clear();
@@ -424,7 +428,7 @@ fn finish_head(
             if *method == Method::HEAD { ReplyBody::Omitted { len: told } } else { ReplyBody::Empty }
         }
         Framing::Length(n) if active.rbuf.len() as u64 >= n && matches!(active.upload, Upload::Done) => {
-            let bytes = active.rbuf.split_to(n as usize).freeze();
+            let bytes = take(&mut active.rbuf, n as usize);
             recycle_if(active, keep, &recycle);
             ReplyBody::Full(bytes)
         }

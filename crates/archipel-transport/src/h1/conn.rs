@@ -129,7 +129,7 @@ impl Inner {
             if self.fresh && !self.rbuf.is_empty() && PREFACE.starts_with(&self.rbuf) {
                 self.head_seen = self.rbuf.len();
             } else if !self.rbuf.is_empty() {
-                match head::parse_request(&self.rbuf, self.head_seen, limits) {
+                match head::take_request(&mut self.rbuf, self.head_seen, limits) {
                     Ok(Some(head)) => return Poll::Ready(self.begin(head)),
                     Ok(None) if self.head_seen == 0 => self.timer.set(Instant::now() + request_head),
                     Ok(None) => {}
@@ -159,7 +159,6 @@ impl Inner {
     }
 
     fn begin(&mut self, head: RequestHead) -> HeadEvent {
-        self.rbuf.advance(head.len);
         if self.rbuf.is_empty() {
             self.rbuf = BytesMut::new();
         }

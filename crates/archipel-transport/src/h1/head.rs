@@ -1,11 +1,13 @@
 //! Heads of HTTP/1 messages: bytes in, typed parts out. Pure functions of the bytes; limits are arguments.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
+use crate::received::{ReceivedFields, ReceivedLines};
 use crate::refusal::Refusal;
 
 /// The hard ceiling of fields in a head; `header_count_max` may only be lower.
@@ -165,6 +167,34 @@ fn head_end(buf: &[u8], from: usize) -> Option<usize> {
 /// # Errors
 /// A [`Refusal`] that names what is wrong; the connection cannot be used further.
 pub fn parse_request(buf: &[u8], seen: usize, limits: &HeadLimits) -> Result<Option<RequestHead>, Refusal> {
+    let Some(found) = find_request(buf, seen, limits)? else { return Ok(None) };
+    let head = Bytes::copy_from_slice(&buf[found.clone()]);
+    parse_complete(&head, limits, found.end).map(Some)
+}
+
+/// [`parse_request`] that takes the head out of `rbuf`: one that came alone is not copied.
+///
+/// # Errors
+/// As [`parse_request`]; what is left in `rbuf` is of no use then.
+pub(crate) fn take_request(
+    rbuf: &mut BytesMut,
+    seen: usize,
+    limits: &HeadLimits,
+) -> Result<Option<RequestHead>, Refusal> {
+    let Some(found) = find_request(rbuf, seen, limits)? else { return Ok(None) };
+    let len = found.end;
+    let head = if found == (0..rbuf.len()) {
+        std::mem::take(rbuf).freeze()
+    } else {
+        let head = Bytes::copy_from_slice(&rbuf[found]);
+        rbuf.advance(len);
+        head
+    };
+    parse_complete(&head, limits, len).map(Some)
+}
+
+/// Where a request's head stands in `buf`; `None` while it has no end.
+fn find_request(buf: &[u8], seen: usize, limits: &HeadLimits) -> Result<Option<Range<usize>>, Refusal> {
     // RFC 9112 section 2.2: empty lines before a request-line are skipped.
     let skip = leading_crlf(buf);
     if skip > LEADING_BYTES_MAX {
@@ -183,8 +213,7 @@ pub fn parse_request(buf: &[u8], seen: usize, limits: &HeadLimits) -> Result<Opt
     if has_bare_lf(head) {
         return Err(Refusal::BareLineFeed);
     }
-    let shared = Bytes::copy_from_slice(head);
-    parse_complete(&shared, limits, skip + end).map(Some)
+    Ok(Some(skip..skip + end))
 }
 
 /// Bytes of empty lines before a request-line.
@@ -414,7 +443,7 @@ pub struct ResponseHead {
     pub version: Version,
     /// The fields, without Content-Length, Transfer-Encoding, and a `Connection` that says nothing of other fields: what
     /// they tell stands beside.
-    pub headers: HeaderMap,
+    pub headers: ReceivedFields,
     /// The one Content-Length: `Some(None)` where there is none, `None` where it is not one decimal number.
     pub(crate) length: Option<Option<u64>>,
     pub(crate) connection: Connection,
@@ -472,10 +501,10 @@ pub fn parse_response(buf: &[u8], seen: usize, head_bytes_max: usize) -> Result<
     if end > head_bytes_max {
         return Err(BadResponse::TooLarge);
     }
-    let head = Bytes::copy_from_slice(&buf[..end]);
+    let head = &buf[..end];
     let mut slots = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut parsed = httparse::Response::new(&mut []);
-    match httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, &head, &mut slots) {
+    match httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, head, &mut slots) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(BadResponse::Malformed),
         Err(httparse::Error::TooManyHeaders) => return Err(BadResponse::TooLarge),
@@ -484,12 +513,16 @@ pub fn parse_response(buf: &[u8], seen: usize, head_bytes_max: usize) -> Result<
     let (Some(code), Some(minor)) = (parsed.code, parsed.version) else { return Err(BadResponse::Malformed) };
     let status = StatusCode::from_u16(code).map_err(|_| BadResponse::Malformed)?;
     let mut told = Told::default();
-    let headers = collect(&head, parsed.headers, |name, value| told.note(name, value) == Noted::Other)
-        .map_err(|_| BadResponse::Malformed)?;
+    let mut lines = ReceivedLines::with_capacity(end, parsed.headers.len());
+    for field in parsed.headers.iter() {
+        if told.note(field.name, field.value) == Noted::Other {
+            lines.push(field.name, field.value).ok_or(BadResponse::TooLarge)?;
+        }
+    }
     Ok(Some(ResponseHead {
         status,
         version: if minor == 1 { Version::HTTP_11 } else { Version::HTTP_10 },
-        headers,
+        headers: ReceivedFields::Lines(Box::new(lines)),
         length: told.length.length(),
         connection: told.connection,
         coding: Coding::of(told.coding),

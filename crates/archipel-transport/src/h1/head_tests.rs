@@ -15,6 +15,22 @@ fn httparse_takes_only_bytes_that_a_field_value_may_hold() {
     }
 }
 
+/// A reply's names are not checked a second time where no map is made of them.
+#[test]
+fn httparse_takes_only_names_that_a_map_takes() {
+    // A line feed alone would end the head.
+    for byte in (0..=u8::MAX).filter(|byte| *byte != b'\n') {
+        for before in ["", "a"] {
+            let mut wire = format!("HTTP/1.1 200 OK\r\n{before}").into_bytes();
+            wire.extend_from_slice(&[byte, b':', b'x']);
+            wire.extend_from_slice(b"\r\n\r\n");
+            let Ok(Some(head)) = parse_response(&wire, 0, 8192) else { continue };
+            assert_eq!(head.headers.len(), 1, "byte {byte:#x}");
+        }
+    }
+    assert_eq!(parse_response(b"HTTP/1.1 200 OK\r\n: x\r\n\r\n", 0, 8192).err(), Some(BadResponse::Malformed));
+}
+
 #[track_caller]
 fn check_response(fields: &str, method: Method, expected: Result<Framing, BadResponse>) {
     let wire = format!("HTTP/1.1 200 OK\r\n{fields}\r\n");

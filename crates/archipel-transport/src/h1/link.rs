@@ -17,6 +17,9 @@ pub struct Http1Link {
     pub(crate) timer: LazyTimer,
     /// When it was opened.
     pub opened: Instant,
+    /// When it was opened, or taken for another exchange, where somebody looked at the clock then: the exchange's time limit
+    /// counts from there.
+    pub taken: Option<Instant>,
     /// Exchanges it has carried.
     pub exchanges: u32,
 }
@@ -24,7 +27,8 @@ pub struct Http1Link {
 impl Http1Link {
     /// A new connection.
     pub fn new(io: Io) -> Self {
-        Self { io, timer: LazyTimer::default(), opened: Instant::now(), exchanges: 0 }
+        let now = Instant::now();
+        Self { io, timer: LazyTimer::default(), opened: now, taken: Some(now), exchanges: 0 }
     }
 
     /// What the origin did with the connection while nobody asked it anything.

@@ -135,11 +135,12 @@ fn write_head(out: &mut Vec<u8>, reply: &Reply, delimit: Delimit, close: bool, c
     match &reply.fields {
         ReplyFields::Owned(map) => encode::write_fields(out, map),
         ReplyFields::Frozen(frozen) => out.extend_from_slice(&frozen.lines),
+        ReplyFields::Received(lines) => out.extend_from_slice(lines.as_bytes()),
     }
     for (name, value) in &reply.added {
         encode::write_field(out, name, value);
     }
-    if !reply.headers().contains_key(DATE) {
+    if !reply.has_field(&DATE) {
         out.extend_from_slice(b"date: ");
         out.extend_from_slice(&crate::date::now());
         out.extend_from_slice(b"\r\n");

@@ -168,7 +168,7 @@ fn reply(
         let body = ReplyStream { stream, upload, data_done: false, timer: LazyTimer::default(), timeouts };
         ReplyBody::Stream { body: Box::pin(body), len: told }
     };
-    OriginReply { status, version: Version::HTTP_2, headers, body }
+    OriginReply { status, version: Version::HTTP_2, headers: headers.into(), body }
 }
 
 struct Upload {

@@ -163,7 +163,8 @@ pub(crate) fn write_head(out: &mut Vec<u8>, reply: &Reply) {
     let tunnel = reply.status == StatusCode::SWITCHING_PROTOCOLS;
     write_status(out, if tunnel { StatusCode::OK } else { reply.status });
     let mut has_date = match &reply.fields {
-        ReplyFields::Owned(map) => {
+        ReplyFields::Owned(_) | ReplyFields::Received(_) => {
+            let map = reply.headers();
             write_map(out, map);
             map.contains_key(header::DATE)
         }

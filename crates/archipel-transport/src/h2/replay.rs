@@ -45,3 +45,55 @@ pub fn replay(input: &[u8], piece: usize) -> Replayed {
     let failed = inner.failed.map(|Code(code)| code);
     Replayed { requests, failed, answers: inner.out.len(), kept: kept.len() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::h2::frame::{self, PREFACE, flag, kind};
+
+    /// Requests with and without bodies, trailers, padding, CONTINUATION, and the frames around them.
+    fn session() -> Vec<u8> {
+        let frame = |kind, flags, stream, payload: &[u8]| {
+            [&frame::head(payload.len(), kind, flags, stream)[..], payload].concat()
+        };
+        let get = b"\x82\x86\x84\x41\x8c\xf1\xe3\xc2\xe5\xf2\x3a\x6b\xa0\xab\x90\xf4\xff";
+        [
+            PREFACE.to_vec(),
+            frame(kind::SETTINGS, 0, 0, b"\0\x04\0\0\0\x0a\0\x05\0\0\x40\0"),
+            frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, get),
+            frame(kind::HEADERS, 0, 3, &get[..5]),
+            frame(kind::CONTINUATION, flag::END_HEADERS, 3, &get[5..]),
+            frame(kind::DATA, flag::PADDED, 3, b"\x01helx"),
+            frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 3, b"\0\x01a\x01b"),
+            frame(kind::PING, 0, 0, b"12345678"),
+            frame(kind::WINDOW_UPDATE, 0, 0, b"\0\x01\0\0"),
+            frame(kind::HEADERS, flag::END_HEADERS | flag::PRIORITY, 5, b"\0\0\0\0\x10\x83\x86\x84\xbe\x0f\x0d\x015"),
+            frame(kind::DATA, flag::END_STREAM, 5, b"hello"),
+            frame(kind::RST_STREAM, 0, 5, &[0, 0, 0, 8]),
+            frame(kind::GOAWAY, 0, 0, &[0; 8]),
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn a_session_as_it_should_be() {
+        let replayed = replay(&session(), usize::MAX);
+        assert_eq!((replayed.requests, replayed.failed, replayed.kept), (3, None, 0));
+    }
+
+    /// Damaged in every way that one byte can be, and read in pieces.
+    #[test]
+    fn pieces_do_not_matter() {
+        let good = session();
+        for at in PREFACE.len()..good.len() {
+            for change in [0x01, 0x04, 0x08, 0x20, 0x7f, 0x80, 0xff] {
+                let mut bytes = good.clone();
+                bytes[at] ^= change;
+                let whole = replay(&bytes, usize::MAX);
+                for piece in [1, 13] {
+                    assert_eq!(replay(&bytes, piece), whole, "byte {at} changed by {change:#x}");
+                }
+            }
+        }
+    }
+}

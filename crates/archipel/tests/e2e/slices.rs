@@ -39,6 +39,7 @@ crate::tests![
     slices_revalidated,
     slices_replaced,
     slices_purged,
+    slices_larger_than_one_piece_may_be,
     slices_without_memory,
     slices_every_byte_right,
 ];
@@ -455,6 +456,16 @@ async fn slices_purged() -> Outcome {
         is_range(&site.get("Range: bytes=70000-70009\r\n").await?, seed, 70_000, 70_009)?;
         is_whole(&site.get("").await?, seed)?;
     }
+    site.node.stop().await
+}
+
+/// The node's bound of one object is no bound of what is stored in slices.
+async fn slices_larger_than_one_piece_may_be() -> Outcome {
+    let mut site = Site::with("larger", Manners::good(1, LENGTH), &["cache.object_bytes_max = \"256KiB\""]).await?;
+    is_whole(&site.get("").await?, 1)?;
+    is_whole(&site.get("").await?, 1)?;
+    site.range("600000-600009", 600_000, 600_009).await?;
+    site.asked(&["-"])?;
     site.node.stop().await
 }
 
