@@ -9,7 +9,7 @@ mod store;
 use std::path::Path;
 
 use archipel_cache::{JournalState, Recovered as JournalRead};
-use archipel_codings::{DecodeError, DecodeLimits, Decoder, Encoder, Format, Options, PIECE_BYTES_MAX, Step};
+use archipel_codings::{self as codings, DecodeError, DecodeLimits, Encoder, Format, Options, PIECE_BYTES_MAX};
 use archipel_config::Snapshot;
 use archipel_http::fields::Fields as _;
 use archipel_transport::h1::chunked::{ChunkError, Decoder, Step};
@@ -270,14 +270,14 @@ pub fn decoders(bytes: &[u8]) {
 const DECODED: DecodeLimits = DecodeLimits { bytes_max: 4 << 20, ratio_max: 1000, unbounded_bytes: 1 << 20 };
 
 fn undo(format: Format, bytes: &[u8], piece: usize) -> (Vec<u8>, Result<(), DecodeError>) {
-    let mut decoder = Decoder::new(format, DECODED).expect("a decoder");
+    let mut decoder = codings::Decoder::new(format, DECODED).expect("a decoder");
     let mut out = Vec::new();
     for mut input in bytes.chunks(piece) {
         loop {
             let before = out.len();
             match decoder.step(&mut input, &mut out) {
-                Ok(Step::Piece) => assert!(out.len() - before <= PIECE_BYTES_MAX),
-                Ok(Step::Hungry) => break,
+                Ok(codings::Step::Piece) => assert!(out.len() - before <= PIECE_BYTES_MAX),
+                Ok(codings::Step::Hungry) => break,
                 Err(error) => return (out, Err(error)),
             }
             assert!(out.len() as u64 <= DECODED.bytes_max);

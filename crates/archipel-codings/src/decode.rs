@@ -177,14 +177,19 @@ impl Decoder {
     }
 }
 
+/// Room for what comes out of `input`: a small piece of input does not pay for a large piece of zeros.
+fn room_for(input: &[u8]) -> usize {
+    input.len().saturating_mul(32).clamp(4 << 10, PIECE_BYTES_MAX)
+}
+
 fn gzip_step(
     state: &mut Decompress,
     input: &mut &[u8],
     out: &mut Vec<u8>,
     ended: &mut bool,
 ) -> Result<Step, DecodeError> {
-    let at = out.len();
-    out.resize(at + PIECE_BYTES_MAX, 0);
+    let (at, bytes_max) = (out.len(), room_for(input));
+    out.resize(at + bytes_max, 0);
     let (in_before, out_before) = (state.total_in(), state.total_out());
     let room = out.get_mut(at..).unwrap_or_default();
     let status = state.decompress(input, room, FlushDecompress::None);
@@ -197,7 +202,7 @@ fn gzip_step(
             *ended = true;
             Ok(Step::Hungry)
         }
-        _ if written == PIECE_BYTES_MAX => Ok(Step::Piece),
+        _ if written == bytes_max => Ok(Step::Piece),
         _ if input.is_empty() => Ok(Step::Hungry),
         _ if taken == 0 && written == 0 => Err(DecodeError::Malformed),
         _ => Ok(Step::Piece),
@@ -216,10 +221,10 @@ fn brotli_step(
     out: &mut Vec<u8>,
     ended: &mut bool,
 ) -> Result<Step, DecodeError> {
-    let at = out.len();
-    out.resize(at + PIECE_BYTES_MAX, 0);
+    let (at, bytes_max) = (out.len(), room_for(input));
+    out.resize(at + bytes_max, 0);
     let (mut left, mut offset) = (input.len(), 0);
-    let (mut room, mut written, mut total) = (PIECE_BYTES_MAX, 0, 0);
+    let (mut room, mut written, mut total) = (bytes_max, 0, 0);
     let target = out.get_mut(at..).unwrap_or_default();
     let result =
         BrotliDecompressStream(&mut left, &mut offset, input, &mut room, &mut written, target, &mut total, state);
@@ -231,7 +236,7 @@ fn brotli_step(
             Ok(Step::Hungry)
         }
         // It may have more in its window than there was room for, and asks for input all the same.
-        BrotliResult::NeedsMoreInput if input.is_empty() && written < PIECE_BYTES_MAX => Ok(Step::Hungry),
+        BrotliResult::NeedsMoreInput if input.is_empty() && written < bytes_max => Ok(Step::Hungry),
         BrotliResult::NeedsMoreInput if offset == 0 && written == 0 => Err(DecodeError::Malformed),
         BrotliResult::NeedsMoreInput | BrotliResult::NeedsMoreOutput => Ok(Step::Piece),
         BrotliResult::ResultFailure => Err(DecodeError::Malformed),
@@ -250,8 +255,8 @@ fn zstd_step(
     out: &mut Vec<u8>,
     ended: &mut bool,
 ) -> Result<Step, DecodeError> {
-    let at = out.len();
-    out.resize(at + PIECE_BYTES_MAX, 0);
+    let (at, bytes_max) = (out.len(), room_for(input));
+    out.resize(at + bytes_max, 0);
     let mut source = InBuffer::around(input);
     let mut target = OutBuffer::around(out.get_mut(at..).unwrap_or_default());
     let result = state.decompress_stream(&mut target, &mut source);
@@ -263,7 +268,7 @@ fn zstd_step(
             *ended = true;
             Ok(Step::Hungry)
         }
-        _ if written == PIECE_BYTES_MAX => Ok(Step::Piece),
+        _ if written == bytes_max => Ok(Step::Piece),
         _ if input.is_empty() => Ok(Step::Hungry),
         _ if taken == 0 && written == 0 => Err(DecodeError::Malformed),
         _ => Ok(Step::Piece),
