@@ -22,6 +22,8 @@ pub const PATHS_MAX: usize = 128;
 pub const ZONES_MAX: usize = 256;
 /// Segments that a template tells apart.
 pub const SEGMENTS_MAX: usize = 3;
+/// Paths whose row is remembered. A power of two.
+const RECENT: usize = 512;
 /// Bytes of one segment that a template tells apart.
 const SEGMENT_BYTES_MAX: usize = 48;
 /// A segment of at least so many hexadecimal digits (hyphens apart) is an identifier.
@@ -31,11 +33,28 @@ const HEX_ID_BYTES_MIN: usize = 16;
 #[derive(Debug, Default)]
 pub struct HitTable(Mutex<Tables>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Tables {
     /// Few, so looked through in order.
     zones: Vec<ZoneTable>,
+    /// Where paths asked for lately are counted, by the lowest bits of their hash: most requests are spared the template.
+    recent: Box<[Recent; RECENT]>,
     seed: RandomState,
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        Self { zones: Vec::new(), recent: Box::new([Recent::default(); RECENT]), seed: RandomState::default() }
+    }
+}
+
+/// A path that was counted lately, and in which row; the row may be another template's by now.
+#[derive(Clone, Copy, Debug, Default)]
+struct Recent {
+    path: u64,
+    template: u64,
+    zone_at: u32,
+    row: u32,
 }
 
 /// What happened to a template when it was counted.
@@ -111,34 +130,38 @@ impl ZoneTable {
         }
     }
 
-    fn count(&mut self, hash: u64, path: &str, result: CacheResult, bytes: u64) -> Counted {
-        self.total.count(result, bytes);
-        if let Some(at) = self.index.get(&hash) {
-            let at = *at as usize;
-            self.counts[at] += 1;
-            self.rows[at].sums.count(result, bytes);
-            return Counted::Kept;
+    /// Counts a request in the row of its template, if that is what the row is.
+    fn count(&mut self, row: u32, template: u64, result: CacheResult, bytes: u64) -> bool {
+        let at = row as usize;
+        let (Some(row), Some(count)) = (self.rows.get_mut(at), self.counts.get_mut(at)) else { return false };
+        if row.hash != template {
+            return false;
         }
-        self.take_place(hash, path, result, bytes)
+        *count += 1;
+        row.sums.count(result, bytes);
+        self.total.count(result, bytes);
+        true
     }
 
-    #[cold]
-    fn take_place(&mut self, hash: u64, path: &str, result: CacheResult, bytes: u64) -> Counted {
+    /// The row of a template, which takes another's place where it has none and all are taken.
+    fn row_of(&mut self, hash: u64, path: &str) -> (u32, Counted) {
+        if let Some(at) = self.index.get(&hash) {
+            return (*at, Counted::Kept);
+        }
         let mut row = Row { hash, template: template(path).into(), inherited: 0, sums: Sums::default() };
-        row.sums.count(result, bytes);
         if self.rows.len() < PATHS_MAX {
-            self.index.insert(hash, self.rows.len() as u32);
+            let at = self.rows.len() as u32;
+            self.index.insert(hash, at);
             self.rows.push(row);
-            self.counts.push(1);
-            return Counted::Kept;
+            self.counts.push(0);
+            return (at, Counted::Kept);
         }
         let at = self.least_row();
         row.inherited = self.counts[at];
         self.index.remove(&self.rows[at].hash);
         self.index.insert(hash, at as u32);
         self.rows[at] = row;
-        self.counts[at] += 1;
-        Counted::Replaced
+        (at as u32, Counted::Replaced)
     }
 
     /// A row with the least count. Goes round, so that rows of equal counts are found one after the other.
@@ -158,95 +181,121 @@ impl HitTable {
     /// Counts one exchange of a zone that the cache saw.
     pub(crate) fn count(&self, zone: u32, path: &str, result: CacheResult, bytes: u64) -> Counted {
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Tables { zones, seed } = &mut *tables;
-        let hash = template_hash(path, seed);
-        if let Some(table) = zones.iter_mut().find(|table| table.zone == zone) {
-            return table.count(hash, path, result, bytes);
+        let path_hash = {
+            let mut hasher = tables.seed.build_hasher();
+            hasher.write_u32(zone);
+            hasher.write(path.as_bytes());
+            hasher.finish()
+        };
+        let Recent { path: known, template, zone_at, row } = tables.recent[path_hash as usize % RECENT];
+        if known == path_hash
+            && let Some(table) = tables.zones.get_mut(zone_at as usize)
+            && table.count(row, template, result, bytes)
+        {
+            return Counted::Kept;
         }
-        if zones.len() >= ZONES_MAX {
-            return Counted::Skipped;
-        }
-        let mut table = ZoneTable::new(zone);
-        let counted = table.count(hash, path, result, bytes);
-        zones.push(table);
+        tables.count_new(zone, path, path_hash, result, bytes)
+    }
+}
+
+impl Tables {
+    /// Counts a path that was not asked for lately.
+    #[inline(never)]
+    fn count_new(&mut self, zone: u32, path: &str, path_hash: u64, result: CacheResult, bytes: u64) -> Counted {
+        let template = template_hash(path, &self.seed);
+        let zone_at = match self.zones.iter().position(|table| table.zone == zone) {
+            Some(at) => at,
+            None if self.zones.len() >= ZONES_MAX => return Counted::Skipped,
+            None => {
+                self.zones.push(ZoneTable::new(zone));
+                self.zones.len() - 1
+            }
+        };
+        let table = &mut self.zones[zone_at];
+        let (row, counted) = table.row_of(template, path);
+        table.count(row, template, result, bytes);
+        self.recent[path_hash as usize % RECENT] = Recent { path: path_hash, template, zone_at: zone_at as u32, row };
         counted
     }
 }
 
-/// The segments of a path that its template tells apart, and whether more follow.
-fn segments(path: &str) -> impl Iterator<Item = Segment<'_>> {
-    let path = path.as_bytes();
-    let mut rest = path.strip_prefix(b"/").unwrap_or(path);
-    let mut taken = 0;
-    let mut over = false;
-    std::iter::from_fn(move || {
-        if over {
-            return None;
-        }
-        if taken == SEGMENTS_MAX {
-            over = true;
-            return Some(Segment::Any);
-        }
-        taken += 1;
-        let segment = match memchr::memchr(b'/', rest) {
-            Some(end) => {
-                let segment = &rest[..end];
-                rest = &rest[end + 1..];
-                segment
-            }
-            None => {
-                over = true;
-                rest
-            }
-        };
-        Some(if is_identifier(segment) { Segment::Any } else { Segment::Known(cut(segment)) })
-    })
-}
-
+/// A segment of a template.
 enum Segment<'a> {
     Known(&'a [u8]),
     Any,
+}
+
+const NOT_DIGIT: u8 = 1;
+const NOT_HEX: u8 = 2;
+
+/// What each byte says against a segment's being a number or a hash.
+const AGAINST: [u8; 256] = {
+    let mut against = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let b = byte as u8;
+        against[byte] = if b.is_ascii_digit() { 0 } else { NOT_DIGIT };
+        if !b.is_ascii_hexdigit() && b != b'-' {
+            against[byte] |= NOT_HEX;
+        }
+        byte += 1;
+    }
+    against
+};
+
+/// Calls `each` for the segments of a path that its template tells apart, and for what follows them.
+fn segments(path: &str, mut each: impl FnMut(Segment<'_>)) {
+    let bytes = path.as_bytes();
+    let mut begin = usize::from(bytes.first() == Some(&b'/'));
+    for _ in 0..SEGMENTS_MAX {
+        let (mut end, mut against) = (begin, 0);
+        while let Some(byte) = bytes.get(end).filter(|byte| **byte != b'/') {
+            against |= AGAINST[usize::from(*byte)];
+            end += 1;
+        }
+        let segment = &bytes[begin..end];
+        each(if is_identifier(segment, against) { Segment::Any } else { Segment::Known(cut(segment)) });
+        if end == bytes.len() {
+            return;
+        }
+        begin = end + 1;
+    }
+    each(Segment::Any);
+}
+
+/// A number, a UUID, a hash: one of many of a kind.
+fn is_identifier(segment: &[u8], against: u8) -> bool {
+    let is_number = against & NOT_DIGIT == 0;
+    let is_hash = against & NOT_HEX == 0 && segment.len() >= HEX_ID_BYTES_MIN;
+    !segment.is_empty() && (is_number || is_hash)
 }
 
 fn cut(segment: &[u8]) -> &[u8] {
     segment.get(..SEGMENT_BYTES_MAX).unwrap_or(segment)
 }
 
-/// A number, a UUID, a hash: one of many of a kind.
-fn is_identifier(segment: &[u8]) -> bool {
-    match segment {
-        [first, ..] if !first.is_ascii_hexdigit() => false,
-        [] => false,
-        _ if segment.iter().all(u8::is_ascii_digit) => true,
-        _ => segment.len() >= HEX_ID_BYTES_MIN && segment.iter().all(|b| b.is_ascii_hexdigit() || *b == b'-'),
-    }
-}
-
 fn template_hash(path: &str, seed: &RandomState) -> u64 {
     let mut hasher = seed.build_hasher();
-    for segment in segments(path) {
-        match segment {
-            Segment::Known(text) => {
-                hasher.write(text);
-                hasher.write_u8(b'/');
-            }
-            // No byte of a canonical path.
-            Segment::Any => hasher.write_u8(1),
+    segments(path, |segment| match segment {
+        Segment::Known(text) => {
+            hasher.write(text);
+            hasher.write_u8(b'/');
         }
-    }
+        Segment::Any => hasher.write_u8(1),
+    });
     hasher.finish()
 }
 
 fn template(path: &str) -> String {
     let mut out = String::new();
-    for segment in segments(path) {
+    segments(path, |segment| {
         out.push('/');
         match segment {
             // A canonical path is ASCII, and a cut one may end in the middle of an escape: only people read it.
             Segment::Known(text) => out.push_str(&String::from_utf8_lossy(text)),
             Segment::Any => out.push('*'),
         }
-    }
+    });
     out
 }
 
