@@ -78,8 +78,9 @@ pub(crate) struct Writer<M> {
     pub(crate) order: VecDeque<u32>,
     pub(crate) active: Option<Active>,
     pub(crate) solos: HashMap<u64, Solo<M>>,
-    /// Reclaimed segments that somebody reads still, the oldest first.
-    pub(crate) doomed: VecDeque<Weak<Segment>>,
+    /// Reclaimed segments that somebody reads still, the oldest first. Held until they are read, so that it is this thread that waits
+    /// while the system frees a large file's blocks.
+    pub(crate) doomed: VecDeque<Arc<Segment>>,
     /// Replaced objects of which the disk could not be told yet.
     pub(crate) replaced: HashSet<Replaced>,
 }
@@ -161,7 +162,12 @@ impl<M> Writer<M> {
         }
     }
 
-    fn write_replaced(&mut self, replaced: Replaced) -> Result<(), WriteFailure> {
+    /// Takes the notes that wait for a disk that works.
+    pub(crate) fn take_waiting(&mut self) -> Vec<Replaced> {
+        self.replaced.drain().collect()
+    }
+
+    pub(crate) fn write_replaced(&mut self, replaced: Replaced) -> Result<(), WriteFailure> {
         let mut header = Header {
             kind: Kind::Replaced,
             nonce: 0,
@@ -275,7 +281,9 @@ impl<M> Writer<M> {
                 // It must not be found again.
                 segment.cut_off();
             }
+            self.doomed.push_back(segment);
         }
+        self.release_read();
     }
 
     /// New fields for an object whose body is on the disk: a small tail for a solo, a copy for others.
