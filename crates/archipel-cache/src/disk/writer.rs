@@ -92,7 +92,8 @@ impl<M> Writer<M> {
     }
 
     pub(crate) fn next_start(&mut self, solo: bool) -> Start {
-        self.last_id += 1;
+        // At the last one there is a file already, and no other is made.
+        self.last_id = self.last_id.saturating_add(1);
         Start { solo, id: self.last_id, seed_print: self.seed_print }
     }
 
