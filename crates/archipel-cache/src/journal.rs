@@ -242,6 +242,28 @@ struct Before {
     start: u64,
     /// The file when it was last looked through: device, inode, length.
     looked: Option<(u64, u64, u64)>,
+    /// What it appended to a file that was written anew meanwhile.
+    missed: Vec<PurgeRecord>,
+}
+
+impl Before {
+    /// Records of that process in a journal's bytes that were not taken up yet.
+    fn take_from(&mut self, bytes: &[u8]) -> Vec<PurgeRecord> {
+        let (slots, _) = bytes.as_chunks::<SLOT>();
+        let records = slots.iter().filter_map(|slot| match Slot::read(slot) {
+            Some(Slot::Record(record)) => Some(record),
+            _ => None,
+        });
+        let is_new = |record: &PurgeRecord| record.sequence > self.seen && record.sequence < self.start;
+        let foreign: Vec<PurgeRecord> = records.filter(is_new).collect();
+        self.seen = foreign.iter().map(|record| record.sequence).max().unwrap_or(self.seen);
+        foreign
+    }
+}
+
+/// What tells one file from another of its name.
+fn place_of(found: Option<std::fs::Metadata>) -> Option<(u64, u64)> {
+    found.map(|found| (found.dev(), found.ino()))
 }
 
 /// The file. Every call may take as long as the disk does: not for a thread that serves.
@@ -296,7 +318,7 @@ impl Journal {
     /// The process before this one goes on for a while, and may purge: its records are taken up as they come.
     pub fn follow(&mut self, recovered: &Recovered) {
         let seen = recovered.table.records.last().map_or(0, |record| record.sequence);
-        self.before = Some(Before { seen, start: recovered.table.sequence, looked: None });
+        self.before = Some(Before { seen, start: recovered.table.sequence, looked: None, missed: Vec::new() });
     }
 
     /// Whether there is a process before this one.
@@ -306,22 +328,18 @@ impl Journal {
 
     /// What the process before has purged since this was asked last.
     pub fn take_foreign(&mut self) -> Vec<PurgeRecord> {
-        let Some(before) = &self.before else { return Vec::new() };
+        let Some(before) = &mut self.before else { return Vec::new() };
+        let mut foreign = std::mem::take(&mut before.missed);
         let looked = std::fs::metadata(&self.path).ok().map(|found| (found.dev(), found.ino(), found.len()));
         if looked == before.looked {
-            return Vec::new();
+            return foreign;
         }
-        let bytes = self.read().unwrap_or_default();
-        let Some(before) = &mut self.before else { return Vec::new() };
-        before.looked = looked;
-        let is_new = |record: &PurgeRecord| record.sequence > before.seen && record.sequence < before.start;
-        let (slots, _) = bytes.as_chunks::<SLOT>();
-        let records = slots.iter().filter_map(|slot| match Slot::read(slot) {
-            Some(Slot::Record(record)) => Some(record),
-            _ => None,
-        });
-        let foreign: Vec<PurgeRecord> = records.filter(is_new).collect();
-        before.seen = foreign.iter().map(|record| record.sequence).max().unwrap_or(before.seen);
+        // Where it cannot be read now, it is looked through the next time.
+        let Ok(bytes) = self.read() else { return foreign };
+        if let Some(before) = &mut self.before {
+            before.looked = looked;
+            foreign.extend(before.take_from(&bytes));
+        }
         foreign
     }
 
@@ -334,8 +352,7 @@ impl Journal {
     pub fn wants_all(&mut self, records: usize) -> bool {
         let there = std::fs::metadata(&self.path).ok();
         let here = self.file.as_ref().and_then(|file| file.metadata().ok());
-        let place = |found: &std::fs::Metadata| (found.dev(), found.ino());
-        if there.as_ref().map(place) != here.as_ref().map(place) && (self.file.is_some() || self.retired) {
+        if place_of(there.clone()) != place_of(here) && (self.file.is_some() || self.retired) {
             // A process that takes over or hands over has written it anew.
             self.file = self.reopen().ok();
         }
@@ -372,6 +389,12 @@ impl Journal {
         };
         file.write_all(bytes)?;
         file.sync_data()?;
+        if place_of(file.metadata().ok()) != place_of(std::fs::metadata(&self.path).ok()) {
+            // Another process has written it anew meanwhile, perhaps without these.
+            file = self.reopen()?;
+            file.write_all(bytes)?;
+            file.sync_data()?;
+        }
         self.bytes += bytes.len() as u64;
         self.file = Some(file);
         Ok(())
@@ -388,6 +411,7 @@ impl Journal {
         let bytes = encode(table);
         let beside = self.path.with_extension(format!("new-{}", std::process::id()));
         self.file = None;
+        let replaced = File::open(&self.path).ok().filter(|_| self.before.is_some());
         let written = self.write_beside(&beside, &bytes);
         if written.is_err() {
             let _ = std::fs::remove_file(&beside);
@@ -395,6 +419,14 @@ impl Journal {
         written?;
         self.file = Some(self.reopen()?);
         self.bytes = bytes.len() as u64;
+        let mut appended = Vec::new();
+        if let (Some(before), Some(replaced)) = (&mut self.before, replaced) {
+            // What the process before has appended since it was looked through is in the old file alone.
+            let read = replaced.take(self.bytes_max.saturating_mul(OVERSIZE)).read_to_end(&mut appended);
+            if read.is_ok() {
+                before.missed = before.take_from(&appended);
+            }
+        }
         Ok(())
     }
 

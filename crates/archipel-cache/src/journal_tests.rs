@@ -350,6 +350,38 @@ fn a_successor_takes_up_what_the_node_before_purges() {
     }
 }
 
+/// The process before appends while its successor writes the file anew: neither's purges are lost.
+#[test]
+fn nothing_is_lost_between_a_look_and_a_rewrite() {
+    let folder = Folder::new("between");
+    let mut old = Node::start(&folder.file(), 100);
+    old.persist();
+    let (mut journal, recovered, _) = Journal::open(&folder.file(), BYTES_MAX, NOW);
+    let store: Store<Version> = Store::new(StoreLimits::default());
+    store.restore_purges(&recovered.table);
+    journal.follow(&recovered);
+    let mut new = Node { store, journal, state: recovered.state };
+    let stamp = PurgeStamp::from_sequence(new.persist());
+    assert_eq!(new.journal.take_foreign(), []);
+    old.store.purge_tag(0, 1, PurgeKind::Hard);
+    old.persist();
+    let table = new.store.purge_table();
+    new.journal.rewrite(&table).unwrap();
+    new.persist();
+    assert!(new.store.purged_since(&key("/a"), &[1], stamp).is_some());
+    // Once the file was looked through in vain, it is looked through again.
+    old.store.purge_tag(0, 2, PurgeKind::Hard);
+    old.persist();
+    let aside = folder.file().with_extension("aside");
+    std::fs::rename(folder.file(), &aside).unwrap();
+    std::fs::create_dir(folder.file()).unwrap();
+    assert_eq!(new.journal.take_foreign(), []);
+    std::fs::remove_dir(folder.file()).unwrap();
+    std::fs::rename(&aside, folder.file()).unwrap();
+    new.persist();
+    assert!(new.store.purged_since(&key("/a"), &[2], stamp).is_some());
+}
+
 #[test]
 fn replayed_by_another_node() {
     let store: Store<Version> = Store::new(StoreLimits { purge_scopes_max: 8, ..StoreLimits::default() });

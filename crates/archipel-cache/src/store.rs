@@ -226,6 +226,9 @@ impl<M> Store<M> {
         }
         let inserted = self.insert_in_memory(stored, true);
         if inserted != Err(Refused::Purged) {
+            if inserted.is_err() {
+                self.forget_older(stored);
+            }
             self.offer_new(stored);
         }
         inserted
@@ -305,6 +308,17 @@ impl<M> Store<M> {
         let removed = !left.is_empty();
         self.settle(slice, shard, &left);
         removed
+    }
+
+    /// Removes from memory what a response that is not kept there takes the place of: of its key and variant, and not newer.
+    pub(crate) fn forget_older(&self, head: &Head<M>) {
+        let slice = self.slice(head.hash);
+        let mut shard = slice.lock();
+        let old = shard.all(head.hash, &*head.key).into_iter();
+        let mut old = old.filter(|old| old.variant == head.variant && old.stored_at <= head.stored_at);
+        let left: Left<M> =
+            old.next().and_then(|old| shard.find(&old)).and_then(|id| shard.remove(id)).into_iter().collect();
+        self.settle(slice, shard, &left);
     }
 
     /// Gives purged objects' memory back: looks at up to `slots` objects, going on where the last call stopped. Returns how many were

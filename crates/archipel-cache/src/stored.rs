@@ -79,6 +79,11 @@ impl<M> Head<M> {
         self.frozen_head = Bytes::copy_from_slice(&self.frozen_head);
     }
 
+    /// Bytes of memory that it holds, overhead included.
+    pub(crate) fn weight(&self) -> u64 {
+        (size_of::<Self>() + ARC_COUNTS + ALLOCATION_BYTES + self.heap_bytes()) as u64
+    }
+
     fn heap_bytes(&self) -> usize {
         let shared = self.key.len() + self.frozen_head.len() + self.variant.len() + self.meta_bytes;
         let tags = size_of_val(&*self.groups.tags);

@@ -180,6 +180,31 @@ pub fn may_freshen(status: StatusCode, update: &HeaderMap, policy: &Policy) -> R
     Ok(())
 }
 
+/// Whether the content of a reply may be kept beside what is stored of the same representation (RFC 9111 section 3.4): whoever
+/// asked for it may have got it for themselves alone.
+///
+/// # Errors
+/// Why not: the reply is for its own client alone. What is stored may stay.
+pub fn may_add(
+    request: &StoreRequest<'_>,
+    status: StatusCode,
+    headers: &HeaderMap,
+    policy: &Policy,
+) -> Result<(), NotStored> {
+    may_freshen(status, headers, policy)?;
+    if policy.honour_request_directives && RequestDirectives::from_headers(request.headers).no_store {
+        return Err(NotStored::RequestNoStore);
+    }
+    let control = ResponseControl::under(policy, status, headers);
+    let is_shared = may_share(&control.directives) || !request.headers.contains_key(header::AUTHORIZATION);
+    if is_shared { Ok(()) } else { Err(NotStored::Authorization) }
+}
+
+/// Whether a response permits that others get it than who asked with `Authorization` (RFC 9111 section 3.5).
+fn may_share(control: &CacheControl) -> bool {
+    control.public || control.s_maxage.is_some() || control.must_revalidate
+}
+
 fn check_status(status: StatusCode) -> Result<(), NotStored> {
     match status.as_u16() {
         100..=199 => Err(NotStored::Interim),
@@ -242,8 +267,7 @@ fn check_directives(
     if control.private {
         return Err(NotStored::Private);
     }
-    let may_share = control.public || control.s_maxage.is_some() || control.must_revalidate;
-    if request.headers.contains_key(header::AUTHORIZATION) && !may_share {
+    if request.headers.contains_key(header::AUTHORIZATION) && !may_share(control) {
         return Err(NotStored::Authorization);
     }
     let cookie_field_kept = headers.has(&header::SET_COOKIE)

@@ -2,25 +2,25 @@
 //!
 //! Must never interpret what it reads or decide what a failure means.
 
-use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 use std::any::Any;
 use std::fmt::Debug;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A folder's operations.
 pub(crate) trait Files: Debug + Send + Sync {
-    /// Makes the folder, and those above it, where it is missing.
+    /// Makes the folder, and those above it, where it is missing; for its owner alone.
     fn make_folder(&self, folder: &Path) -> io::Result<()>;
     /// The names in a folder; those that are no UTF-8 are left out.
     fn names(&self, folder: &Path) -> io::Result<Vec<String>>;
     /// Makes a new file, readable by its owner alone.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
-    /// Opens a file that exists.
+    /// Opens a file that exists. Fails for a symbolic link.
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Takes the lock of a file, held until the value is dropped; `None` where another process has it.
@@ -60,13 +60,15 @@ impl SystemFile {
 
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o600);
+    // A link is none of ours, and what it leads to is not for us to write.
+    options.read(true).write(true).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits() as i32);
     options
 }
 
 impl Files for SystemFiles {
     fn make_folder(&self, folder: &Path) -> io::Result<()> {
-        std::fs::create_dir_all(folder)
+        // What is in the files is nobody else's to read. One that exists keeps its mode: it is the operator's.
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
     }
 
     fn names(&self, folder: &Path) -> io::Result<Vec<String>> {

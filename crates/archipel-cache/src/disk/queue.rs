@@ -19,8 +19,11 @@ const REPLACED_BYTES_MAX: u64 = 64 << 20;
 pub(crate) enum Job<M> {
     /// Write an object that is in memory.
     Put(Arc<Stored<M>>),
-    /// Note on the disk that an object is not valid any more.
-    Replaced(Replaced),
+    /// An object is not valid any more: to be noted on the disk where it was there, or is by now.
+    Replaced {
+        replaced: Replaced,
+        was_there: bool,
+    },
     /// New fields for an object whose body is on the disk.
     Renew(Arc<Stored<M>>),
     /// An object begins that comes in pieces.
@@ -54,8 +57,10 @@ impl<M> Job<M> {
         match self {
             Self::Put(stored) => stored.weight(),
             Self::Piece { bytes, .. } => bytes.len() as u64,
-            Self::Begin { .. } | Self::Renew(_) => 4096,
-            Self::Replaced(_) => size_of::<Self>() as u64,
+            // Their bodies are on the disk, or come in pieces.
+            Self::Renew(stored) => stored.weight(),
+            Self::Begin { head, .. } => head.weight(),
+            Self::Replaced { .. } => size_of::<Self>() as u64,
             _ => 0,
         }
     }
@@ -101,7 +106,7 @@ impl<M> Queue<M> {
         let bytes = job.bytes();
         let most = match job {
             // These go where nothing else does; the reserve lasts for a million of them.
-            Job::Replaced(_) => self.bytes_max.saturating_add(REPLACED_BYTES_MAX),
+            Job::Replaced { .. } => self.bytes_max.saturating_add(REPLACED_BYTES_MAX),
             _ if bytes == 0 => u64::MAX,
             _ => self.bytes_max,
         };

@@ -13,6 +13,7 @@ use super::segment::Segment;
 use super::shelf::check_record;
 use super::writer::Writer;
 use crate::stats::count;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -60,18 +61,22 @@ impl<M> Writer<M> {
     /// Takes the bytes of reclaimed segments from their readers, the oldest first, while they hold more than `bytes_max`. Says
     /// whether anything was freed.
     fn cut_slow_readers(&mut self, bytes_max: u64) -> bool {
-        self.doomed.retain(|segment| segment.strong_count() > 0);
-        let held = |doomed: &std::collections::VecDeque<std::sync::Weak<Segment>>| -> u64 {
-            doomed.iter().filter_map(std::sync::Weak::upgrade).map(|segment| segment.taken()).sum()
-        };
-        let mut freed = false;
+        let mut freed = self.release_read();
+        let held = |doomed: &VecDeque<Arc<Segment>>| -> u64 { doomed.iter().map(|segment| segment.taken()).sum() };
         while held(&self.doomed) > bytes_max {
-            let Some(segment) = self.doomed.pop_front().and_then(|segment| segment.upgrade()) else { continue };
+            let Some(segment) = self.doomed.pop_front() else { break };
             segment.cut_off();
             count(&self.shelf.stats.readers_cut);
             freed = true;
         }
         freed
+    }
+
+    /// Lets go of reclaimed segments that nobody reads any more. Says whether anything was freed.
+    pub(crate) fn release_read(&mut self) -> bool {
+        let before = self.doomed.len();
+        self.doomed.retain(|segment| Arc::strong_count(segment) > 1);
+        self.doomed.len() < before
     }
 
     /// Takes a segment away, after copying what is spared.
@@ -131,7 +136,7 @@ impl<M> Writer<M> {
         }
         count(&self.shelf.stats.segments_reclaimed);
         if Arc::strong_count(&segment) > 1 {
-            self.doomed.push_back(Arc::downgrade(&segment));
+            self.doomed.push_back(segment);
         }
     }
 }

@@ -15,6 +15,9 @@ use crate::stats::count;
 use std::io;
 use std::sync::Arc;
 
+/// Why files go that are over the bound.
+const OVER_BOUND: &str = "bytes_max is less than what the folder holds";
+
 /// A file that cannot be used, and why in words for the log.
 struct Useless(&'static str);
 
@@ -47,25 +50,47 @@ impl Recovered {
         let mut ids: Vec<u32> =
             shelf.files.names(&shelf.folder)?.iter().filter_map(|name| segment::id_of(name)).collect();
         ids.sort_unstable();
-        let last_id = ids.last().copied().unwrap_or(0);
-        let mut recovered = Self { last_id, ..Self::default() };
+        let mut recovered = Self::default();
         let mut opened = Vec::new();
         // From the newest, so that what is over the bound is the oldest.
+        let mut is_full = false;
         for id in ids.into_iter().rev() {
             match open(shelf, id, known.seed_print) {
+                // What is older than one that went may be what that one replaced.
+                Ok(_) if is_full => recovered.discard(shelf, id, OVER_BOUND),
                 Ok(found) => opened.push(found),
-                Err(Useless(why)) => discard(shelf, id, why),
+                Err(Useless(why)) => {
+                    is_full |= why == OVER_BOUND;
+                    recovered.discard(shelf, id, why);
+                }
             }
         }
         for (segment, entries) in opened.into_iter().rev() {
             let segment = Arc::new(segment);
             recovered.order.push(segment.id);
+            recovered.last_id = recovered.last_id.max(segment.id);
             shelf.segments.insert(&segment);
             for entry in entries {
                 recovered.apply(shelf, &segment, &entry, known);
             }
         }
         Ok(recovered)
+    }
+
+    fn discard(&mut self, shelf: &Shelf, id: u32, why: &'static str) {
+        let path = segment::path_of(&shelf.folder, id);
+        count(&shelf.stats.recovered_dropped);
+        match shelf.files.remove(&path) {
+            Ok(()) => tracing::warn!(file = %path.display(), "a file of the disk tier was removed: {why}"),
+            Err(error) => {
+                // Its number stays taken. That of a file that is gone does not: it may have been any.
+                self.last_id = self.last_id.max(id);
+                tracing::error!(
+                    file = %path.display(), %error,
+                    "a file of the disk tier cannot be used ({why}) nor removed; remove it by hand, it takes space"
+                );
+            }
+        }
     }
 
     fn apply(&mut self, shelf: &Shelf, segment: &Segment, entry: &Entry, known: &Known) {
@@ -82,18 +107,6 @@ impl Recovered {
     }
 }
 
-fn discard(shelf: &Shelf, id: u32, why: &'static str) {
-    let path = segment::path_of(&shelf.folder, id);
-    count(&shelf.stats.recovered_dropped);
-    match shelf.files.remove(&path) {
-        Ok(()) => tracing::warn!(file = %path.display(), "a file of the disk tier was removed: {why}"),
-        Err(error) => tracing::error!(
-            file = %path.display(), %error,
-            "a file of the disk tier cannot be used ({why}) nor removed; remove it by hand, it takes space"
-        ),
-    }
-}
-
 fn open(shelf: &Shelf, id: u32, seed_print: u64) -> Result<(Segment, Vec<Entry>), Useless> {
     const UNREADABLE: Useless = Useless("it cannot be read");
     let path = segment::path_of(&shelf.folder, id);
@@ -107,6 +120,10 @@ fn open(shelf: &Shelf, id: u32, seed_print: u64) -> Result<(Segment, Vec<Entry>)
     }
     if start.seed_print != seed_print {
         return Err(Useless("its keys were made with another seed; the file key.seed was lost or replaced"));
+    }
+    if len > shelf.space.bytes_max() {
+        // Nothing is allocated by what such a file says of itself.
+        return Err(Useless(OVER_BOUND));
     }
     let footer = read_footer(&*file, len);
     let (entries, end) = match footer {
@@ -126,7 +143,7 @@ fn open(shelf: &Shelf, id: u32, seed_print: u64) -> Result<(Segment, Vec<Entry>)
     }
     let footer = if end < len { format::encode_footer(&entries) } else { Vec::new() };
     if !shelf.space.take(end + footer.len() as u64) {
-        return Err(Useless("bytes_max is less than what the folder holds"));
+        return Err(Useless(OVER_BOUND));
     }
     let segment = Segment::opened(file, path, start, &shelf.space, end + footer.len() as u64);
     if !footer.is_empty() {

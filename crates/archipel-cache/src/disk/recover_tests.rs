@@ -110,6 +110,42 @@ fn garbage_never_stops_a_start() {
     }
 }
 
+/// A copy under the last number, as from a backup of another folder: removed, and newer objects stay newer than older ones.
+#[test]
+fn a_file_from_elsewhere_does_not_turn_time_back() {
+    let (disk, _) = unsealed();
+    let original = disk.files().into_iter().find(|(name, _)| name == FILE).unwrap().1;
+    super::files::Files::create(&disk, "d/ffffffff.seg".as_ref()).unwrap();
+    disk.edit("ffffffff.seg", |content| *content = original);
+    let rig = Rig::new(&disk, plain(), 0, &PurgeTable::default());
+    rig.tier().flush();
+    assert_eq!((rig.version("k1", ""), rig.tier().counts().recovered_dropped), (Some(1), 1));
+    rig.put("k1", "", 7, 100);
+    rig.tier().flush();
+    let rig = rig.killed(plain());
+    assert_eq!(rig.version("k1", ""), Some(7));
+}
+
+/// With a smaller bound, what is older than a segment that goes is older than what that one replaced.
+#[test]
+fn over_the_bound_nothing_replaced_comes_back() {
+    let rig = Rig::of(64 << 20);
+    rig.put("k", "", 1, 100);
+    rig.tier().flush();
+    let rig = rig.killed(options(64 << 20));
+    rig.put("k", "", 2, 100);
+    for number in 0..3 {
+        rig.put(&format!("more {number}"), "", 1, 60_000);
+    }
+    rig.tier().flush();
+    rig.tier().close();
+    let disk = rig.disk.after_kill(1);
+    let options = DiskOptions { bytes_max: 100_000, ..options(8 << 20) };
+    let rig = Rig::new(&disk, options, 0, &PurgeTable::default());
+    rig.tier().flush();
+    assert_eq!(rig.version("k", ""), None);
+}
+
 #[test]
 fn a_disk_that_fails_while_it_is_opened_costs_objects_only() {
     for seed in 0..200 {

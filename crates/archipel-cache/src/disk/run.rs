@@ -50,6 +50,8 @@ pub(crate) fn run<M>(mut writer: Writer<M>, queue: &Arc<Queue<M>>, breaker: Brea
             life.trial();
         }
         life.note_lost();
+        life.note_waiting();
+        life.writer.release_read();
     }
     life.writer.seal();
 }
@@ -109,7 +111,7 @@ fn open<M>(writer: &mut Writer<M>, queue: &Queue<M>, known: &Known) -> Option<Bo
             match job {
                 Job::Close => return None,
                 // What is on the disk is not known yet: kept until it is.
-                Job::Replaced(replaced) => drop(writer.replaced.insert(replaced)),
+                Job::Replaced { replaced, .. } => drop(writer.replaced.insert(replaced)),
                 Job::Clear => overflown = true,
                 Job::Flush(done) => flushed.push(done),
                 _ => {}
@@ -143,11 +145,11 @@ fn take<M>(writer: &mut Writer<M>, known: &Known) -> io::Result<Option<Box<dyn A
 /// What was replaced while the folder was being opened. `None` where the tier was closed meanwhile.
 fn settle_replaced<M>(writer: &mut Writer<M>, queue: &Queue<M>, flushed: &mut Vec<mpsc::Sender<()>>) -> Option<()> {
     let early: Vec<Replaced> = writer.replaced.drain().collect();
-    early.into_iter().for_each(|replaced| settle(writer, replaced));
+    early.into_iter().for_each(|replaced| settle(writer, replaced, false));
     while let Some(job) = queue.pop(Duration::ZERO) {
         queue.done(Queue::weigh(&job));
         match job {
-            Job::Replaced(replaced) => settle(writer, replaced),
+            Job::Replaced { replaced, was_there } => settle(writer, replaced, was_there),
             Job::Clear => writer.clear(),
             Job::Flush(done) => flushed.push(done),
             Job::Close => return None,
@@ -158,8 +160,9 @@ fn settle_replaced<M>(writer: &mut Writer<M>, queue: &Queue<M>, flushed: &mut Ve
     Some(())
 }
 
-fn settle<M>(writer: &mut Writer<M>, replaced: Replaced) {
-    if writer.shelf.index.remove_variant(replaced.key, replaced.variant) {
+/// Takes what is not valid any more out of the index, where it came into it since, and notes that on the disk.
+fn settle<M>(writer: &mut Writer<M>, replaced: Replaced, was_there: bool) {
+    if writer.shelf.index.remove_variant(replaced.key, replaced.variant) || was_there {
         writer.note_replaced(replaced);
     }
 }
@@ -174,8 +177,8 @@ impl<M> Life<M> {
     fn work(&mut self, job: Job<M>) -> Next {
         let off = self.breaker.is_open();
         let done = match job {
-            Job::Replaced(replaced) => {
-                self.writer.note_replaced(replaced);
+            Job::Replaced { replaced, was_there } => {
+                settle(&mut self.writer, replaced, was_there);
                 return Next::On;
             }
             Job::Clear => {
@@ -209,10 +212,7 @@ impl<M> Life<M> {
             Job::Put(stored) => self.writer.put(&stored),
             Job::Renew(stored) => self.writer.renew(&stored),
             Job::Piece { number, bytes } => self.writer.piece(number, bytes),
-            Job::Finish { number, trailers } => match self.writer.solos.remove(&number) {
-                Some(solo) => self.writer.solo_finish(solo, trailers.as_deref()),
-                None => Ok(()),
-            },
+            Job::Finish { number, trailers } => self.writer.finish(number, trailers.as_deref()),
         };
         self.judge(done);
         Next::On
@@ -272,8 +272,24 @@ impl<M> Life<M> {
         shelf.reads_off.store(false, Ordering::Relaxed);
         shelf.writes_off.store(false, Ordering::Relaxed);
         tracing::info!(folder = %shelf.folder.display(), "the disk tier works again");
-        let waiting: Vec<Replaced> = self.writer.replaced.drain().collect();
-        waiting.into_iter().for_each(|replaced| self.writer.note_replaced(replaced));
+    }
+
+    /// Notes that could not be written are tried again, until one fails again.
+    fn note_waiting(&mut self) {
+        if self.writer.replaced.is_empty() || self.breaker.is_open() {
+            return;
+        }
+        let mut waiting = self.writer.take_waiting().into_iter();
+        for replaced in waiting.by_ref() {
+            if let Err(failure) = self.writer.write_replaced(replaced) {
+                self.writer.replaced.insert(replaced);
+                if let WriteFailure::Failed(error) = failure {
+                    self.failed(&error);
+                }
+                break;
+            }
+        }
+        self.writer.replaced.extend(waiting);
     }
 
     /// Records that could not be read must not come back with the next start.

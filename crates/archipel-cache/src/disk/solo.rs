@@ -113,6 +113,20 @@ impl<M> Writer<M> {
         Ok(segment.file.allocate(before, more)?)
     }
 
+    /// An object that came in pieces is complete.
+    pub(crate) fn finish(&mut self, number: u64, trailers: Option<&HeaderMap>) -> Result<(), WriteFailure> {
+        let Some(solo) = self.solos.remove(&number) else {
+            return Ok(());
+        };
+        let head = Arc::clone(&solo.head);
+        self.solo_finish(solo, trailers)?;
+        if let Some(store) = self.memory.upgrade() {
+            // Memory answers in the disk's place: it must not do so with what came before.
+            store.forget_older(&head);
+        }
+        Ok(())
+    }
+
     /// Writes what stands behind the body and makes the object known.
     pub(crate) fn solo_finish(&mut self, mut solo: Solo<M>, trailers: Option<&HeaderMap>) -> Result<(), WriteFailure> {
         if solo.failed {

@@ -296,14 +296,10 @@ impl<M> DiskTier<M> {
             return;
         }
         let key = index_key(stored.hash);
-        let variant = variant_tag(&stored.variant);
-        let was_there = self.shelf.index.remove_variant(key, variant);
+        let was_there = self.outdate(key, variant_tag(&stored.variant));
         // Remembered in any case, so that the second request is known as one.
         let seen = self.lately.seen(key);
         let admitted = self.has_room() || was_there || seen;
-        if was_there || self.shelf.phase() == Phase::Opening {
-            self.note_replaced(key, variant);
-        }
         if !admitted {
             count(&self.shelf.stats.refused_once);
             return;
@@ -348,16 +344,23 @@ impl<M> DiskTier<M> {
 
     /// Removes one object.
     pub(crate) fn remove(&self, stored: &Stored<M>) -> bool {
-        let (key, variant) = (index_key(stored.hash), variant_tag(&stored.variant));
-        let removed = self.shelf.index.remove_variant(key, variant);
-        if removed || self.shelf.phase() == Phase::Opening {
-            self.note_replaced(key, variant);
-        }
-        removed
+        self.outdate(index_key(stored.hash), variant_tag(&stored.variant))
     }
 
-    fn note_replaced(&self, key: u64, variant: u32) {
-        let pushed = self.queue.push(Job::Replaced(Replaced { key, variant }));
+    /// The object of a key's variant is not valid any more, where the index has it, will have it once the folder is open, or once what
+    /// waits is written. Returns whether it has it.
+    fn outdate(&self, key: u64, variant: u32) -> bool {
+        // Asked first: what enters the index after that finds the note behind it in the queue.
+        let may_come = self.shelf.phase() == Phase::Opening || self.queue.bytes() > 0;
+        let was_there = self.shelf.index.remove_variant(key, variant);
+        if was_there || may_come {
+            self.note_replaced(Replaced { key, variant }, was_there);
+        }
+        was_there
+    }
+
+    fn note_replaced(&self, replaced: Replaced, was_there: bool) {
+        let pushed = self.queue.push(Job::Replaced { replaced, was_there });
         if !pushed && self.shelf.phase() != Phase::Closed {
             tracing::error!("too much was replaced while the disk tier's disk fails: what is on it is dropped");
             self.shelf.index.clear();

@@ -590,3 +590,85 @@ fn the_queue_is_bounded() {
     assert_eq!((rig.version("large", ""), rig.version("small", "")), (None, Some(1)));
     assert_eq!(rig.tier().counts().queue_bytes, 0);
 }
+
+/// Runs `work` while the writer waits for the file that it writes to.
+fn while_writer_waits(rig: &Rig, work: impl FnOnce()) {
+    rig.put("first", "", 1, 10);
+    rig.tier().flush();
+    let active = rig.disk.files().into_iter().map(|(name, _)| name).find(|name| name.ends_with(".seg")).unwrap();
+    rig.disk.edit(&active, |_| work());
+    rig.tier().flush();
+}
+
+#[test]
+fn what_was_replaced_before_it_was_written_never_comes() {
+    let rig = Rig::of(8 << 20);
+    while_writer_waits(&rig, || {
+        rig.put("grown", "", 1, 100);
+        // Too large for the disk: nothing takes the first one's place there.
+        rig.put("grown", "", 2, 5 << 20);
+        let gone = Arc::new(Stored::new(head(key("gone"), "", 1, rig.store.stamp()), Body::default()));
+        let _ = rig.store.insert_shared(&gone);
+        rig.store.remove(&gone);
+        rig.put("renewed", "", 1, 100);
+        rig.put("renewed", "", 2, 100);
+    });
+    let versions = |rig: &Rig| ["grown", "gone", "renewed"].map(|text| rig.version(text, ""));
+    assert_eq!(versions(&rig), [None, None, Some(2)]);
+    assert_eq!(versions(&rig.killed(options(8 << 20))), [None, None, Some(2)]);
+}
+
+#[test]
+fn a_note_that_could_not_be_written_is_written_later() {
+    let rig = Rig::of(8 << 20);
+    rig.put("gone", "", 1, 100);
+    rig.tier().flush();
+    rig.disk.plan(Plan { torn_writes: 1_000, ..Plan::default() });
+    rig.store.remove(&rig.find(&key("gone"), "").unwrap().0);
+    rig.tier().flush();
+    rig.disk.plan(Plan::default());
+    // The second is answered after what waited was tried again.
+    rig.tier().flush();
+    rig.tier().flush();
+    assert_eq!(rig.killed(options(8 << 20)).version("gone", ""), None);
+}
+
+#[test]
+fn memory_does_not_answer_with_what_the_disk_has_newer() {
+    let disk = Disk::new(1);
+    let rig = Rig::new(&disk, options(64 << 20), 1 << 20, &PurgeTable::default());
+    rig.tier().flush();
+    rig.put("grown", "", 1, 100);
+    rig.put("grown", "", 2, 2 << 20);
+    assert_ne!(rig.version("grown", ""), Some(1), "too large for memory");
+    rig.tier().flush();
+    assert_eq!(rig.version("grown", ""), Some(2));
+    rig.put("pieces", "", 1, 100);
+    let mut newer = head(key("pieces"), "", 2, rig.store.stamp());
+    newer.stored_at = 2;
+    let mut writer = rig.store.start_on_disk(&Arc::new(newer), None).unwrap();
+    writer.append(content("pieces", 2, 3 << 20));
+    writer.finish(None);
+    rig.tier().flush();
+    assert_eq!(rig.version("pieces", ""), Some(2));
+}
+
+#[test]
+fn large_heads_count_while_they_wait() {
+    let rig = Rig::new(
+        &Disk::new(1),
+        DiskOptions { queue_bytes_max: 100_000, ..options(8 << 20) },
+        0,
+        &PurgeTable::default(),
+    );
+    rig.tier().flush();
+    while_writer_waits(&rig, || {
+        rig.put("waits", "", 1, 10);
+        let taken = (0..10).filter(|number| {
+            let mut large = head(key("large"), "", *number, rig.store.stamp());
+            large.frozen_head = vec![b'x'; 60_000].into();
+            rig.store.start_on_disk(&Arc::new(large), None).is_some()
+        });
+        assert_eq!(taken.count(), 1);
+    });
+}

@@ -78,8 +78,9 @@ pub(crate) struct Writer<M> {
     pub(crate) order: VecDeque<u32>,
     pub(crate) active: Option<Active>,
     pub(crate) solos: HashMap<u64, Solo<M>>,
-    /// Reclaimed segments that somebody reads still, the oldest first.
-    pub(crate) doomed: VecDeque<Weak<Segment>>,
+    /// Reclaimed segments that somebody reads still, the oldest first. Held until they are read, so that it is this thread that waits
+    /// while the system frees a large file's blocks.
+    pub(crate) doomed: VecDeque<Arc<Segment>>,
     /// Replaced objects of which the disk could not be told yet.
     pub(crate) replaced: HashSet<Replaced>,
 }
@@ -91,7 +92,8 @@ impl<M> Writer<M> {
     }
 
     pub(crate) fn next_start(&mut self, solo: bool) -> Start {
-        self.last_id += 1;
+        // At the last one there is a file already, and no other is made.
+        self.last_id = self.last_id.saturating_add(1);
         Start { solo, id: self.last_id, seed_print: self.seed_print }
     }
 
@@ -161,7 +163,12 @@ impl<M> Writer<M> {
         }
     }
 
-    fn write_replaced(&mut self, replaced: Replaced) -> Result<(), WriteFailure> {
+    /// Takes the notes that wait for a disk that works.
+    pub(crate) fn take_waiting(&mut self) -> Vec<Replaced> {
+        self.replaced.drain().collect()
+    }
+
+    pub(crate) fn write_replaced(&mut self, replaced: Replaced) -> Result<(), WriteFailure> {
         let mut header = Header {
             kind: Kind::Replaced,
             nonce: 0,
@@ -275,7 +282,9 @@ impl<M> Writer<M> {
                 // It must not be found again.
                 segment.cut_off();
             }
+            self.doomed.push_back(segment);
         }
+        self.release_read();
     }
 
     /// New fields for an object whose body is on the disk: a small tail for a solo, a copy for others.

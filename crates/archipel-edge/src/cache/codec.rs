@@ -36,7 +36,9 @@ impl Codec<Meta> for MetaCodec {
             return false;
         }
         encode_facts(facts, to);
-        encode_vary(&facts.vary, vary, to);
+        if !encode_vary(&facts.vary, vary, to) {
+            return false;
+        }
         to.bytes(&fields.lines);
         // One that answers no other request is of no use after a restart.
         facts.vary != VarySpec::Any
@@ -180,12 +182,16 @@ fn source_of(number: u8) -> Option<ControlSource> {
     all.into_iter().find(|source| source_number(*source) == number)
 }
 
-fn encode_vary(spec: &VarySpec, values: &VaryValues, to: &mut WireWriter) {
+fn encode_vary(spec: &VarySpec, values: &VaryValues, to: &mut WireWriter) -> bool {
+    if spec.fields().len() != values.values().count() {
+        return false;
+    }
     to.u8(spec.fields().len() as u8);
     for (name, value) in spec.fields().iter().zip(values.values()) {
         to.bytes(name.as_str().as_bytes()).optional(value);
     }
     to.optional(values.content_language());
+    true
 }
 
 fn decode_vary(from: &mut WireReader) -> Option<(VarySpec, VaryValues)> {
@@ -282,6 +288,13 @@ mod tests {
         assert_eq!((&read.facts, &read.vary), (&meta.facts, &meta.vary));
         assert_eq!(format!("{:?}", read.forms), format!("{:?}", meta.forms));
         assert_eq!((&read.fields.map, &read.fields.lines), (&meta.fields.map, &meta.fields.lines));
+    }
+
+    #[test]
+    fn fields_without_their_values_are_not_written() {
+        let whole = meta();
+        let torn = Meta { vary: VaryValues::default(), ..whole };
+        assert!(!MetaCodec.encode(&torn, &mut WireWriter::new()), "it could not be read back");
     }
 
     #[test]

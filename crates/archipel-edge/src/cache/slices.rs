@@ -147,7 +147,7 @@ pub(super) fn store(
 fn fetcher(ex: &Exchange, zone: &Arc<LiveZone>, manifest: &Arc<Stored<Meta>>, run: Option<Owner>) -> Box<Fetcher> {
     let mut background = fill::background(ex);
     background.id = ex.id;
-    Box::new(Fetcher { ex: background, zone: zone.clone(), manifest: manifest.clone(), run })
+    Box::new(Fetcher { ex: background, zone: zone.clone(), manifest: manifest.clone(), run, alone: false })
 }
 
 /// What a reply is made of before its body is at hand.

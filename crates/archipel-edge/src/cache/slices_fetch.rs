@@ -14,7 +14,9 @@ use archipel_cache::{
     Turn,
 };
 use archipel_http::slices::{self, Verdict};
-use archipel_http::vary::VaryValues;
+use archipel_http::storage;
+use archipel_http::stored::StoredMeta;
+use archipel_http::vary::{VarySpec, VaryValues};
 use archipel_transport::body::BodyError;
 use archipel_transport::message::{FrozenFields, ReplyBody, StreamBody};
 use archipel_transport::origin::OriginError;
@@ -22,6 +24,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use super::disk::{self, OnDisk};
+use super::reply::asked;
 use super::slices::{Refused, Sliced, sliced};
 use super::{Form, Kind, Meta, Plan};
 use crate::body::OneFrame;
@@ -29,6 +32,7 @@ use crate::cache::codings::Forms;
 use crate::exchange::Exchange;
 use crate::live::LiveZone;
 use crate::origin;
+use crate::reasons;
 use crate::route::Route;
 use crate::worker::Worker;
 
@@ -60,6 +64,8 @@ pub(super) struct Fetcher {
     pub(super) manifest: Arc<Stored<Meta>>,
     /// The run that was begun for this reader.
     pub(super) run: Option<Owner>,
+    /// What the origin gives this reader is for nobody else: each slice is asked for when its turn comes, and not kept.
+    pub(super) alone: bool,
 }
 
 impl Fetcher {
@@ -160,10 +166,10 @@ impl Fetcher {
         let (Some(grid), manifest) = (self.sliced().map(|sliced| sliced.grid), self.manifest.clone()) else {
             return Err(Refused::Changed);
         };
-        let last = self.run_end(number, last);
-        let asked = grid.range(number, last);
+        let last = self.run_end(number, if self.alone { number } else { last });
+        let range = grid.range(number, last);
         self.ex.worker.metrics.slice_fetches.add(1);
-        let reply = match self.ask(asked).await {
+        let reply = match self.ask(range).await {
             Ok(reply) => reply,
             Err(error) => {
                 let error: SharedError = Arc::new(error);
@@ -173,7 +179,7 @@ impl Fetcher {
                 return Err(Refused::Failed(error));
             }
         };
-        let verdict = slices::judge(&manifest.meta.facts, &grid, asked, reply.status, &reply.headers);
+        let verdict = slices::judge(&manifest.meta.facts, &grid, range, reply.status, &reply.headers);
         let piece = match verdict {
             // The last slice that came in full ends the run.
             Verdict::Piece(piece) if piece.last >= grid.range(number, number).last => piece,
@@ -193,7 +199,15 @@ impl Fetcher {
                 return Err(if changed { Refused::Changed } else { Refused::Contradiction });
             }
         };
-        let run = Run::new(&self.ex.worker, manifest, streamed(reply.body), piece.first, piece.last);
+        let may_add = storage::may_add(&asked(&self.ex), reply.status, &reply.headers, self.ex.policy(&self.zone))
+            .map_err(|why| {
+                self.ex.count(reasons::NOT_STORED, why.as_str());
+            });
+        self.alone = may_add.is_err();
+        // Who waits then asks for itself: the lead is passed on.
+        let guard = guard.filter(|_| !self.alone);
+        let mut run = Run::new(&self.ex.worker, manifest, streamed(reply.body), piece.first, piece.last);
+        run.alone = self.alone;
         let (reader, owner) = run.begin(number, guard).ok_or(Refused::Changed)?;
         self.run = Some(owner);
         Ok(Source::Filling(reader))
@@ -270,6 +284,8 @@ pub(super) struct Run {
     /// Position of the last byte that the reply has.
     last: u64,
     demand: Arc<Demand>,
+    /// One slice is passed on to its reader, and nothing is kept.
+    alone: bool,
 }
 
 /// A slice that is being filled.
@@ -289,7 +305,7 @@ impl Run {
         last: u64,
     ) -> Self {
         let (worker, demand) = (worker.clone(), Arc::new(Demand::default()));
-        Self { worker, manifest, body, rest: Bytes::new(), at: first, last, demand }
+        Self { worker, manifest, body, rest: Bytes::new(), at: first, last, demand, alone: false }
     }
 
     /// Leads the flight of a slice, unless somebody else does or it is there.
@@ -323,15 +339,20 @@ impl Run {
         let stamp = guard.as_ref().map_or_else(|| self.worker.node.store.stamp(), LeaderGuard::stamp);
         let bytes = sliced(&self.manifest)?.grid.range(number, number).len();
         let head = self.head(number, stamp);
-        let (writer, reader) = self.worker.node.store.start_fill(head, Some(bytes), true);
+        let (mut writer, reader) = self.worker.node.store.start_fill(head, Some(bytes), true);
+        if self.alone {
+            writer.pass_through();
+        }
         let filling = guard.map(|guard| guard.publish_fill(writer.fill()));
         Some((Open { number, writer, filling }, reader))
     }
 
     fn head(&self, number: u64, stamp: PurgeStamp) -> Head<Meta> {
         let (hash, key) = key_of_slice(&self.worker, &self.manifest, number);
+        // Which requests a slice answers is the manifest's to say.
+        let facts = StoredMeta { vary: VarySpec::None, ..self.manifest.meta.facts.clone() };
         let meta = Meta {
-            facts: self.manifest.meta.facts.clone(),
+            facts,
             vary: VaryValues::default(),
             fields: Arc::new(FrozenFields::new(&HeaderMap::new())),
             form: Form::Slice,
@@ -359,7 +380,7 @@ impl Run {
         loop {
             // Led before this one is done, or its readers would find the next one neither stored nor on its way.
             let number = open.number + 1;
-            let next = self.lead(number);
+            let next = if self.alone { None } else { self.lead(number) };
             if !self.carry(open).await {
                 return;
             }

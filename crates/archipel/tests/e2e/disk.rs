@@ -227,7 +227,7 @@ async fn disk_keeps_slices() -> Outcome {
     world.site.plain_zone("site", HOST, world.origin.address(), &lines)?;
     let world = world.restarted().await?;
     let body = pattern(4, 0, 2_900_000);
-    let fields = "Cache-Control: max-age=600\r\nETag: \"v\"\r\nAccept-Ranges: bytes\r\n";
+    let fields = "Cache-Control: max-age=600\r\nETag: \"v\"\r\nVary: Accept-Encoding\r\nAccept-Ranges: bytes\r\n";
     let head = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {}\r\n\r\n", body.len());
     world.origin.on("/sliced", vec![Act::send(head), Act::SendPattern { seed: 4, count: body.len() as u64 }]);
     ensure!(world.get("/sliced", "").await?.body == body, "as fetched");

@@ -41,6 +41,7 @@ crate::tests![
     slices_purged,
     slices_larger_than_one_piece_may_be,
     slices_without_memory,
+    slices_for_one_are_not_kept,
     slices_every_byte_right,
 ];
 
@@ -480,6 +481,30 @@ async fn slices_without_memory() -> Outcome {
 }
 
 /// Ranges anywhere, from many clients, with a store too small for the object: every byte is right.
+/// What the origin says is not for everybody goes to who asked, although the head that is stored is everybody's.
+async fn slices_for_one_are_not_kept() -> Outcome {
+    let mut site = Site::new("for-one", Manners::good(1, LENGTH)).await?;
+    site.range("0-9", 0, 9).await?;
+    // A request with credentials, and a reply that does not permit to share it (RFC 9111 section 3.5).
+    let answer = site.get("Authorization: Basic eA==\r\nRange: bytes=131072-131081\r\n").await?;
+    is_range(&answer, 1, 131_072, 131_081)?;
+    site.range("131072-131081", 131_072, 131_081).await?;
+    site.asked(&["bytes=0-65535", "bytes=131072-196607", "bytes=131072-196607"])?;
+    for fields in ["Cache-Control: private, max-age=600\r\n", "Cache-Control: no-store\r\n"] {
+        site.origin.change(|manners| manners.fields = fields.to_owned());
+        for _ in 0..2 {
+            let before = site.origin.asked().len();
+            site.range("262144-262153", 262_144, 262_153).await?;
+            ensure!(site.origin.asked().len() == before + 1, "{fields}: it was kept");
+        }
+    }
+    // All of it, slice by slice where they are missing.
+    is_whole(&site.get("").await?, 1)?;
+    site.origin.change(|manners| manners.fields = "Cache-Control: max-age=600\r\n".to_owned());
+    is_whole(&site.get("Authorization: Basic eA==\r\n").await?, 1)?;
+    site.node.stop().await
+}
+
 async fn slices_every_byte_right() -> Outcome {
     const CLIENTS: u64 = 6;
     const REQUESTS: u64 = 60;
