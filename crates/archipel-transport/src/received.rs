@@ -57,7 +57,7 @@ impl ReceivedLines {
         let own = &mut self.bytes[start..];
         own.make_ascii_lowercase();
         self.seen |= bit(own);
-        self.end_to_end &= !std::str::from_utf8(own).is_ok_and(hop::is_hop_by_hop_name);
+        self.end_to_end &= !hop::is_hop_by_hop_name(own);
         self.bytes.extend_from_slice(b": ");
         self.bytes.extend_from_slice(value);
         self.bytes.extend_from_slice(b"\r\n");

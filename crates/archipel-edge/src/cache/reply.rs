@@ -89,7 +89,7 @@ pub(crate) async fn on_reply(
         return ControlFlow::Continue(pass(ex, &zone, plan, reply, None));
     }
     // Asked first, and of the fields as they came: what is not stored needs no map of them.
-    if let Err(reason) = storage::permits_storing(&asked(ex), reply.status, &reply.headers, ex.policy(&zone)) {
+    if let Err(reason) = permits_storing(ex, &zone, &reply) {
         return ControlFlow::Continue(pass(ex, &zone, plan, reply, Some(reason.as_str())));
     }
     let now = unix(SystemTime::now());
@@ -108,6 +108,15 @@ pub(crate) async fn on_reply(
         Ok(storable) => store(ex, &zone, plan, reply, storable, sliced),
         Err(reason) => pass(ex, &zone, plan, reply, Some(reason)),
     })
+}
+
+/// What can be said against storing a reply before its freshness is looked at.
+fn permits_storing(ex: &Exchange, zone: &LiveZone, reply: &OriginReply) -> Result<(), NotStored> {
+    let (asked, policy) = (asked(ex), ex.policy(zone));
+    match &reply.headers {
+        ReceivedFields::Lines(lines) => storage::permits_storing(&asked, reply.status, &**lines, policy),
+        ReceivedFields::Map(map) => storage::permits_storing(&asked, reply.status, map, policy),
+    }
 }
 
 /// The request as the decision on storing sees it.
