@@ -75,6 +75,11 @@ impl ReceivedLines {
         self.map.get_or_init(|| self.to_map())
     }
 
+    /// The map, to be changed: what is left is of no use.
+    pub(crate) fn take_map(&mut self) -> HeaderMap {
+        self.map.take().unwrap_or_else(|| self.to_map())
+    }
+
     fn to_map(&self) -> HeaderMap {
         let shared = Bytes::copy_from_slice(&self.bytes);
         let mut map = HeaderMap::with_capacity(self.index.len() + 1);
@@ -141,7 +146,7 @@ impl ReceivedFields {
     pub fn into_map(self) -> HeaderMap {
         match self {
             ReceivedFields::Map(map) => map,
-            ReceivedFields::Lines(mut lines) => lines.map.take().unwrap_or_else(|| lines.to_map()),
+            ReceivedFields::Lines(mut lines) => lines.take_map(),
         }
     }
 }
@@ -166,7 +171,7 @@ impl Deref for ReceivedFields {
 impl DerefMut for ReceivedFields {
     fn deref_mut(&mut self) -> &mut HeaderMap {
         if let ReceivedFields::Lines(lines) = self {
-            let map = lines.map.take().unwrap_or_else(|| lines.to_map());
+            let map = lines.take_map();
             *self = ReceivedFields::Map(map);
         }
         match self {
