@@ -544,11 +544,10 @@ pub(super) fn pass(
     codings::pass(ex, zone, &mut out);
     let bypassed = matches!(plan.kind, Kind::Bypass);
     // Not stored, but by nobody's wish: a part, or more than fits.
-    if !bypassed && matches!(reason, None | Some("too_large" | "partial")) {
-        if ex.policy(zone).browser_ttl != BrowserTtl::Respect {
-            let age = archipel_http::freshness::age_field(out.headers()).unwrap_or(0);
-            deliver::for_browser(ex, zone, &mut out, age);
-        }
+    let storable = matches!(reason, None | Some("too_large" | "partial"));
+    if !bypassed && storable && ex.policy(zone).browser_ttl != BrowserTtl::Respect {
+        let age = archipel_http::freshness::age_field(out.headers()).unwrap_or(0);
+        deliver::for_browser(ex, zone, &mut out, age);
     }
     let as_asked = match plan.kind {
         Kind::AsAsked(_) if ex.asked.method == Method::HEAD => Some("head_request"),
