@@ -108,24 +108,24 @@ pub fn end_to_end(headers: &HeaderMap, drop: impl Fn(&HeaderName) -> bool, to: &
 
 /// Whether a field never goes beyond one connection, whatever `Connection` says.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
-    is_hop_by_hop_name(name.as_str())
+    is_hop_by_hop_name(name.as_str().as_bytes())
 }
 
 /// The same for a name in lower case.
-pub fn is_hop_by_hop_name(name: &str) -> bool {
+pub fn is_hop_by_hop_name(name: &[u8]) -> bool {
     matches!(
         name,
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "transfer-encoding"
-            | "upgrade"
-            | "trailer"
-            | "te"
-            | "http2-settings"
-            | "proxy-authorization"
-            | "proxy-authenticate"
-            | "proxy-authentication-info"
+        b"connection"
+            | b"keep-alive"
+            | b"proxy-connection"
+            | b"transfer-encoding"
+            | b"upgrade"
+            | b"trailer"
+            | b"te"
+            | b"http2-settings"
+            | b"proxy-authorization"
+            | b"proxy-authenticate"
+            | b"proxy-authentication-info"
     )
 }
 

@@ -195,12 +195,12 @@ impl Reply {
         }
     }
 
-    /// The fields to change; others than own ones are copied first.
+    /// The fields to change; those shared with the store are copied first.
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
-        match &self.fields {
+        match &mut self.fields {
             ReplyFields::Owned(_) => {}
             ReplyFields::Frozen(frozen) => self.fields = ReplyFields::Owned(frozen.map.clone()),
-            ReplyFields::Received(lines) => self.fields = ReplyFields::Owned(lines.map().clone()),
+            ReplyFields::Received(lines) => self.fields = ReplyFields::Owned(lines.take_map()),
         }
         match &mut self.fields {
             ReplyFields::Owned(map) => map,

@@ -57,7 +57,7 @@ impl ReceivedLines {
         let own = &mut self.bytes[start..];
         own.make_ascii_lowercase();
         self.seen |= bit(own);
-        self.end_to_end &= !std::str::from_utf8(own).is_ok_and(hop::is_hop_by_hop_name);
+        self.end_to_end &= !hop::is_hop_by_hop_name(own);
         self.bytes.extend_from_slice(b": ");
         self.bytes.extend_from_slice(value);
         self.bytes.extend_from_slice(b"\r\n");
@@ -73,6 +73,11 @@ impl ReceivedLines {
     /// The same as a map.
     pub fn map(&self) -> &HeaderMap {
         self.map.get_or_init(|| self.to_map())
+    }
+
+    /// The map, to be changed: what is left is of no use.
+    pub(crate) fn take_map(&mut self) -> HeaderMap {
+        self.map.take().unwrap_or_else(|| self.to_map())
     }
 
     fn to_map(&self) -> HeaderMap {
@@ -141,7 +146,7 @@ impl ReceivedFields {
     pub fn into_map(self) -> HeaderMap {
         match self {
             ReceivedFields::Map(map) => map,
-            ReceivedFields::Lines(mut lines) => lines.map.take().unwrap_or_else(|| lines.to_map()),
+            ReceivedFields::Lines(mut lines) => lines.take_map(),
         }
     }
 }
@@ -166,7 +171,7 @@ impl Deref for ReceivedFields {
 impl DerefMut for ReceivedFields {
     fn deref_mut(&mut self) -> &mut HeaderMap {
         if let ReceivedFields::Lines(lines) = self {
-            let map = lines.map.take().unwrap_or_else(|| lines.to_map());
+            let map = lines.take_map();
             *self = ReceivedFields::Map(map);
         }
         match self {

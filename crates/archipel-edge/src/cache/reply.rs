@@ -89,7 +89,7 @@ pub(crate) async fn on_reply(
         return ControlFlow::Continue(pass(ex, &zone, plan, reply, None));
     }
     // Asked first, and of the fields as they came: what is not stored needs no map of them.
-    if let Err(reason) = storage::permits_storing(&asked(ex), reply.status, &reply.headers, ex.policy(&zone)) {
+    if let Err(reason) = permits_storing(ex, &zone, &reply) {
         return ControlFlow::Continue(pass(ex, &zone, plan, reply, Some(reason.as_str())));
     }
     let now = unix(SystemTime::now());
@@ -108,6 +108,15 @@ pub(crate) async fn on_reply(
         Ok(storable) => store(ex, &zone, plan, reply, storable, sliced),
         Err(reason) => pass(ex, &zone, plan, reply, Some(reason)),
     })
+}
+
+/// What can be said against storing a reply before its freshness is looked at.
+fn permits_storing(ex: &Exchange, zone: &LiveZone, reply: &OriginReply) -> Result<(), NotStored> {
+    let (asked, policy) = (asked(ex), ex.policy(zone));
+    match &reply.headers {
+        ReceivedFields::Lines(lines) => storage::permits_storing(&asked, reply.status, &**lines, policy),
+        ReceivedFields::Map(map) => storage::permits_storing(&asked, reply.status, map, policy),
+    }
 }
 
 /// The request as the decision on storing sees it.
@@ -535,11 +544,10 @@ pub(super) fn pass(
     codings::pass(ex, zone, &mut out);
     let bypassed = matches!(plan.kind, Kind::Bypass);
     // Not stored, but by nobody's wish: a part, or more than fits.
-    if !bypassed && matches!(reason, None | Some("too_large" | "partial")) {
-        if ex.policy(zone).browser_ttl != BrowserTtl::Respect {
-            let age = archipel_http::freshness::age_field(out.headers()).unwrap_or(0);
-            deliver::for_browser(ex, zone, &mut out, age);
-        }
+    let storable = matches!(reason, None | Some("too_large" | "partial"));
+    if !bypassed && storable && ex.policy(zone).browser_ttl != BrowserTtl::Respect {
+        let age = archipel_http::freshness::age_field(out.headers()).unwrap_or(0);
+        deliver::for_browser(ex, zone, &mut out, age);
     }
     let as_asked = match plan.kind {
         Kind::AsAsked(_) if ex.asked.method == Method::HEAD => Some("head_request"),
