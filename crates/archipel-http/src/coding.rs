@@ -20,6 +20,7 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::status::StatusCode;
 
+use crate::fields::Fields;
 use crate::list;
 use crate::stored::StoredMeta;
 use crate::validate;
@@ -171,9 +172,9 @@ pub enum ContentCoding {
 
 impl ContentCoding {
     /// Reads all lines of `Content-Encoding`.
-    pub fn of(response: &HeaderMap) -> ContentCoding {
+    pub fn of(response: &impl Fields) -> ContentCoding {
         let mut found = ContentCoding::None;
-        for member in list::field_members(response, header::CONTENT_ENCODING) {
+        for member in list::members_of(response, &header::CONTENT_ENCODING) {
             if member.eq_ignore_ascii_case(b"identity") {
                 continue;
             }
@@ -207,8 +208,8 @@ impl MediaTypes {
 
     /// Whether a `Content-Type` is one of them. An event stream is only by its full name: it is sent in bits as they come,
     /// and few want it delayed by a byte.
-    pub fn contains(&self, content_type: &HeaderValue) -> bool {
-        let essence = content_type.as_bytes().split(|byte| *byte == b';').next().map(list::trim).unwrap_or_default();
+    pub fn contains(&self, content_type: &[u8]) -> bool {
+        let essence = content_type.split(|byte| *byte == b';').next().map(list::trim).unwrap_or_default();
         let is_stream = essence.eq_ignore_ascii_case(b"text/event-stream");
         let ends_with = |suffix: &[u8]| {
             let at = essence.len().checked_sub(suffix.len());
@@ -275,7 +276,7 @@ impl NotCoded {
 /// The reason why not.
 pub fn may_code(
     status: StatusCode,
-    response: &HeaderMap,
+    response: &impl Fields,
     length: Option<u64>,
     rules: &CodingRules,
 ) -> Result<(), NotCoded> {
@@ -283,7 +284,7 @@ pub fn may_code(
     if ContentCoding::of(response) != ContentCoding::None {
         return Err(NotCoded::Coded);
     }
-    if !response.get(header::CONTENT_TYPE).is_some_and(|value| rules.types.contains(value)) {
+    if !response.values_of(&header::CONTENT_TYPE).next().is_some_and(|value| rules.types.contains(value)) {
         return Err(NotCoded::Type);
     }
     match length {
@@ -297,16 +298,16 @@ pub fn may_code(
 ///
 /// # Errors
 /// The reason why not.
-pub fn may_change(status: StatusCode, response: &HeaderMap) -> Result<(), NotCoded> {
+pub fn may_change(status: StatusCode, response: &impl Fields) -> Result<(), NotCoded> {
     let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
-    let partial = status == StatusCode::PARTIAL_CONTENT || response.contains_key(header::CONTENT_RANGE);
+    let partial = status == StatusCode::PARTIAL_CONTENT || response.has(&header::CONTENT_RANGE);
     if status.is_informational() || bodiless || partial {
         return Err(NotCoded::Status);
     }
-    if list::contains_token(response, header::CACHE_CONTROL, b"no-transform") {
+    if list::members_of(response, &header::CACHE_CONTROL).any(|member| member.eq_ignore_ascii_case(b"no-transform")) {
         return Err(NotCoded::NoTransform);
     }
-    if response.contains_key(SIGNATURE_INPUT) {
+    if response.has(&SIGNATURE_INPUT) {
         return Err(NotCoded::Signed);
     }
     Ok(())
@@ -386,10 +387,15 @@ pub fn restored_if_match(request: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&restored).ok()
 }
 
+/// Whether `Vary` says already that the choice depends on `Accept-Encoding`.
+pub fn varies_by_accept_encoding(response: &impl Fields) -> bool {
+    let covers = |member: &[u8]| member == b"*" || member.eq_ignore_ascii_case(b"accept-encoding");
+    list::members_of(response, &header::VARY).any(covers)
+}
+
 /// Adds `Accept-Encoding` to `Vary`, unless it is there.
 pub fn vary_by_accept_encoding(response: &mut HeaderMap) {
-    let covers = |member: &[u8]| member == b"*" || member.eq_ignore_ascii_case(b"accept-encoding");
-    if !list::field_members(response, header::VARY).any(covers) {
+    if !varies_by_accept_encoding(response) {
         response.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     }
 }

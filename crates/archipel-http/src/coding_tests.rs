@@ -82,7 +82,7 @@ fn content_codings() {
 fn media_types() {
     let types = MediaTypes::new(["text/*", "application/json", "*+xml"].map(Box::from));
     let check = |value: &str, expected| {
-        assert_eq!(types.contains(&HeaderValue::from_str(value).unwrap()), expected, "{value}");
+        assert_eq!(types.contains(value.as_bytes()), expected, "{value}");
     };
     check("text/html; charset=utf-8", true);
     check("Text/HTML", true);
@@ -97,7 +97,7 @@ fn media_types() {
     check("", false);
     check("text", false);
     let named = MediaTypes::new(["text/event-stream".into()]);
-    assert!(named.contains(&HeaderValue::from_static("text/event-stream;charset=utf-8")));
+    assert!(named.contains(b"text/event-stream;charset=utf-8"));
     for (text, good) in [
         ("text/html", true),
         ("text/*", true),

@@ -215,6 +215,17 @@ impl Reply {
     }
 }
 
+/// The fields without those added at delivery. Makes no map.
+impl Fields for Reply {
+    fn values_of<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        let (map, lines) = match &self.fields {
+            ReplyFields::Received(lines) => (None, Some(lines.values_of(name))),
+            _ => (Some(self.headers().values_of(name)), None),
+        };
+        map.into_iter().flatten().chain(lines.into_iter().flatten())
+    }
+}
+
 /// How the delivery of a reply ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {

@@ -12,7 +12,8 @@ use archipel_http::coding::{self, Accepted, ContentCoding};
 use archipel_transport::body::BodyError;
 use archipel_transport::message::{Reply, ReplyBody, StreamBody};
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, StatusCode};
+use http::header::VARY;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::{Body, Frame};
 
 use super::coder::{Coder, CoderError};
@@ -41,29 +42,44 @@ pub(in crate::cache) fn pass(ex: &Exchange, zone: &LiveZone, reply: &mut Reply) 
             ex.worker.metrics.coded_replies.add(1);
             coding::recode(reply.headers_mut(), form.coding());
         }
-        Err(body) => reply.body = body,
+        Err(body) => {
+            reply.body = body;
+            vary(reply);
+        }
     }
 }
 
-/// The form that the client is to be sent. Says in `Vary` that there are several.
+/// The form that the client is to be sent, where it is another. Where it is not, `Vary` says that there are several.
 fn form(ex: &Exchange, zone: &LiveZone, reply: &mut Reply) -> Option<Form> {
     let (settings, request) = (&zone.zone.compression, &ex.asked.headers);
-    if let ContentCoding::One(coding) = ContentCoding::of(reply.headers()) {
+    if let ContentCoding::One(coding) = ContentCoding::of(reply) {
         // What the visitor asked for in its own words is the origin's business.
-        let whole = coding::may_change(reply.status, reply.headers()) != Err(coding::NotCoded::Status);
+        let whole = coding::may_change(reply.status, reply) != Err(coding::NotCoded::Status);
         if !ex.origin_asked_alike || !settings.decode || !whole {
             return None;
         }
-        coding::vary_by_accept_encoding(reply.headers_mut());
-        return (!Accepted::of(request).accepts(coding)).then_some(Form::Decoded(coding));
+        if Accepted::of(request).accepts(coding) {
+            vary(reply);
+            return None;
+        }
+        return Some(Form::Decoded(coding));
     }
     if settings.passed_codings.is_empty() {
         return None;
     }
-    coding::may_code(reply.status, reply.headers(), reply.body.len(), &zone.codings.rules).ok()?;
-    coding::vary_by_accept_encoding(reply.headers_mut());
-    let coding = Accepted::of(request).choose(&settings.passed_codings)?;
-    (!coding::forbids_transform(request)).then_some(Form::Coded(coding))
+    coding::may_code(reply.status, reply, reply.body.len(), &zone.codings.rules).ok()?;
+    let chosen = Accepted::of(request).choose(&settings.passed_codings).filter(|_| !coding::forbids_transform(request));
+    if chosen.is_none() {
+        vary(reply);
+    }
+    chosen.map(Form::Coded)
+}
+
+/// A line of its own: no map has to be made of the origin's lines for it.
+fn vary(reply: &mut Reply) {
+    if !coding::varies_by_accept_encoding(reply) {
+        reply.add(VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
 }
 
 /// The body in that form; the body as it was where it stays so.
