@@ -672,3 +672,22 @@ fn large_heads_count_while_they_wait() {
         assert_eq!(taken.count(), 1);
     });
 }
+
+#[test]
+fn many_variants_are_told_apart_by_their_heads() {
+    for cold_reads in [0, 1_000] {
+        let rig = Rig::of(64 << 20);
+        for number in 0..40 {
+            rig.put("many", &format!("v{number}"), number, 200_000);
+        }
+        rig.tier().flush();
+        rig.disk.plan(Plan { cold_reads, ..Plan::default() });
+        let read_for = |variant: &str, expected| {
+            let before = rig.tier().counts().read_bytes;
+            assert_eq!(rig.version("many", variant), expected, "{variant}");
+            rig.tier().counts().read_bytes - before
+        };
+        assert!(read_for("none", None) < 40 * 20_000, "no body is read in vain");
+        assert!(read_for("v0", Some(0)) < 40 * 20_000 + 400_000);
+    }
+}
