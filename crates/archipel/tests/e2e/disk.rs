@@ -20,6 +20,7 @@ crate::tests![
     disk_remembers_purges_over_a_kill,
     disk_streams_what_is_too_large_for_memory,
     disk_renews_what_was_validated,
+    disk_is_not_written_with_each_validation,
     disk_keeps_slices,
     disk_answers_as_memory_does,
     disk_folder_that_cannot_be_used_costs_only_the_disk,
@@ -218,6 +219,31 @@ async fn disk_renews_what_was_validated() -> Outcome {
     world.until("archipel_cache_disk_renewals_total", 1).await?;
     let third = world.get("/stale", "").await?;
     ensure!(third.body == body && world.origin.count("/stale") == 2, "{:?}", third.head);
+    let mut world = world;
+    world.edge.stop().await
+}
+
+async fn disk_is_not_written_with_each_validation() -> Outcome {
+    let world = World::start("disk-validated", &[]).await?;
+    let fields = "Cache-Control: max-age=0\r\nETag: \"v\"\r\n";
+    for (path, bytes) in [("/often", 50_000), ("/often-large", 3 << 20)] {
+        let head = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {bytes}\r\n\r\n");
+        world.origin.on(path, vec![Act::send(head), Act::SendPattern { seed: 1, count: bytes }]);
+        let before = world.metric("archipel_cache_disk_writes_total").await?;
+        world.get(path, "").await?;
+        world.until("archipel_cache_disk_writes_total", before + 1).await?;
+        world.origin.on(path, vec![Act::send(format!("HTTP/1.1 304 Not Modified\r\n{fields}\r\n"))]);
+        for _ in 0..30 {
+            let answer = world.get(path, "").await?;
+            ensure!(answer.body == pattern(1, 0, bytes as usize), "{path}: {:?}", answer.head);
+        }
+        ensure!(world.origin.count(path) == 31, "each was validated");
+    }
+    while world.metric("archipel_cache_disk_queue_bytes").await? > 0 {
+        tokio::task::yield_now().await;
+    }
+    let writes = world.metric("archipel_cache_disk_writes_total").await?;
+    ensure!(writes < 10, "{writes} writes for two objects: each is due once a minute");
     let mut world = world;
     world.edge.stop().await
 }
