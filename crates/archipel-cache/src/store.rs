@@ -266,7 +266,26 @@ impl<M> Store<M> {
     /// # Errors
     /// As [`Store::insert`]; the old response then stays, unless it was purged.
     pub fn replace(&self, old: &Arc<Stored<M>>, head: Head<M>) -> Result<Arc<Stored<M>>, Refused> {
+        self.renew(old, head, true)
+    }
+
+    /// [`Store::replace`] where the old head is as good on the disk as the new one: where it is there, nothing is written. Never for a
+    /// head that purges cover differently.
+    ///
+    /// # Errors
+    /// As [`Store::replace`].
+    pub fn replace_in_memory(&self, old: &Arc<Stored<M>>, head: Head<M>) -> Result<Arc<Stored<M>>, Refused> {
+        self.renew(old, head, !old.is_on_disk())
+    }
+
+    fn renew(&self, old: &Arc<Stored<M>>, head: Head<M>, offers: bool) -> Result<Arc<Stored<M>>, Refused> {
         let stored = Stored::new(head, old.body().clone());
+        if !offers {
+            stored.set_on_disk();
+        }
+        if !offers && stored.body().on_disk().is_some() {
+            return Ok(Arc::new(stored));
+        }
         if stored.body().on_disk().is_some() {
             return self.insert(stored);
         }
@@ -291,7 +310,9 @@ impl<M> Store<M> {
         // Only the difference was reserved above, so the rest of the new object's bytes are the old one's.
         self.settle_keeping(slice, shard, &left, cost - more);
         count(&self.stats.replaced);
-        self.offer_new(&stored);
+        if offers {
+            self.offer_new(&stored);
+        }
         Ok(stored)
     }
 

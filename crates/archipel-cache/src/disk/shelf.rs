@@ -143,17 +143,18 @@ impl Shelf {
         self.phase() == Phase::Ready && !self.writes_off.load(Ordering::Relaxed)
     }
 
-    /// Reads a record. With `cached`, only if that takes no waiting.
-    pub(crate) fn open(self: &Arc<Self>, place: &Place, cached: bool) -> Result<Opened, ReadFailure> {
+    /// Reads a record. With `cached`, only if that takes no waiting; with `head_only`, without its body.
+    pub(crate) fn open(self: &Arc<Self>, place: &Place, cached: bool, head_only: bool) -> Result<Opened, ReadFailure> {
         let segment = self.segments.get(place.segment).ok_or(ReadFailure::Gone)?;
-        let opened = if !segment.solo && place.bytes <= WHOLE_BYTES_MAX {
-            open_whole(&segment, place, cached)
-        } else {
-            self.open_head(&segment, place, cached)
+        let whole = !head_only && !segment.solo && place.bytes <= WHOLE_BYTES_MAX;
+        let opened = match whole {
+            true => open_whole(&segment, place, cached),
+            false => self.open_head(&segment, place, cached),
         };
         // Whoever is cut off in the middle learns it like a reclaimed segment.
         let opened = opened.map_err(|failure| if segment.is_cut() { ReadFailure::Gone } else { failure });
-        self.note(&opened, cached, u64::from(place.bytes.min(WHOLE_BYTES_MAX)));
+        let most = if whole { WHOLE_BYTES_MAX } else { FIRST_BYTES };
+        self.note(&opened, cached, u64::from(place.bytes.min(most)));
         match opened {
             Err(ReadFailure::Corrupt | ReadFailure::Failed(_)) => self.lose(place),
             Err(ReadFailure::Gone) => drop(self.index.remove(place.key, place.segment, place.at)),

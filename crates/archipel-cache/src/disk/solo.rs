@@ -6,13 +6,18 @@ use super::format::{self, Entry, HEADER_BYTES, Header, SOLO_ALIGN, SOLO_BLOCK_BY
 use super::head;
 use super::recover::entry_of;
 use super::segment::Segment;
-use super::writer::{Blocks, WriteFailure, Writer, is_full};
+use super::writer::{Blocks, Replaced, WriteFailure, Writer, is_full};
 use crate::stats::count;
 use crate::stored::{Head, Stored};
 use bytes::Bytes;
 use http::HeaderMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+/// Bytes of renewed fields behind a body, and the part of the body's bytes that they may have if that is more: one in this many. The
+/// object is fetched anew then, or one that is validated with each request would grow without end.
+const RENEWALS_BYTES_MAX: u64 = 1 << 20;
+const RENEWALS_PART: u64 = 4;
 
 /// An object that is being written.
 pub(crate) struct Solo<M> {
@@ -206,6 +211,12 @@ impl<M> Writer<M> {
     ) -> Result<(), WriteFailure> {
         let table: Vec<u8> = sums.iter().flat_map(|sum| sum.to_le_bytes()).collect();
         let at = segment.taken();
+        let most = RENEWALS_BYTES_MAX.max(header.body_bytes / RENEWALS_PART);
+        if at.saturating_sub(header.body_bytes) > most {
+            self.shelf.index.remove_variant(format::index_key(header.hash), header.variant);
+            self.note_replaced(Replaced { key: format::index_key(header.hash), variant: header.variant });
+            return Err(WriteFailure::Unfit);
+        }
         let entry = self.write_behind(segment, at, header, meta, &table)?;
         count(&self.shelf.stats.renewals);
         self.enter(&entry, segment.id, true, stored)

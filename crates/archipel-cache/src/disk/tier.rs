@@ -8,7 +8,7 @@ use super::files::{Files, SystemFiles};
 use super::format::{index_key, variant_tag};
 use super::head;
 use super::index::{Place, Places};
-use super::pool::Pool;
+use super::pool::{Pool, Waited};
 use super::queue::{Job, Queue};
 use super::recover::Known;
 use super::run;
@@ -36,6 +36,9 @@ use std::time::Duration;
 /// Keys that are remembered of late: at most 4 MiB, and no more than objects of 4 KiB on the disk.
 const LATELY_KEYS_MAX: u64 = 1 << 20;
 const LATELY_OBJECT_BYTES: u64 = 4 << 10;
+/// Of a key with more variants than this only the heads are read until one fits: who asks for what is not among them must not make
+/// all of their bodies be read.
+const WHOLE_VARIANTS_MAX: usize = 4;
 /// The longest pause between two trials of a disk that fails.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
@@ -190,7 +193,14 @@ impl<M> DiskTier<M> {
         }
         let places = self.shelf.index.find(index_key(key.hash));
         for place in &places {
-            match self.shelf.open(place, true) {
+            if places.len() > WHOLE_VARIANTS_MAX {
+                match self.shelf.open(place, true, true) {
+                    Ok(opened) if self.may_fit(key, &opened, &mut pick) => {}
+                    Err(ReadFailure::Cold) => return DiskLookup::Cold,
+                    _ => continue,
+                }
+            }
+            match self.shelf.open(place, true, false) {
                 Ok(opened) => {
                     if let Some(found) = self.judge(key, place, opened, &purged, &mut pick) {
                         count(&self.shelf.stats.hits);
@@ -214,13 +224,15 @@ impl<M> DiskTier<M> {
     ) -> Option<Found<M>> {
         let places: Places =
             if self.is_readable() { self.shelf.index.find(index_key(key.hash)) } else { Places::new() };
+        let many = places.len() > WHOLE_VARIANTS_MAX;
         for place in places {
-            let (shelf, own) = (Arc::clone(&self.shelf), place);
-            let Some(waited) = self.shelf.pool.submit(true, move || shelf.open(&own, false)) else {
-                count(&self.shelf.stats.dropped_reads_max);
-                return None;
-            };
-            if let Some(Ok(opened)) = waited.await
+            if many {
+                match self.open_waiting(place, true)?.await {
+                    Some(Ok(opened)) if self.may_fit(key, &opened, &mut pick) => {}
+                    _ => continue,
+                }
+            }
+            if let Some(Ok(opened)) = self.open_waiting(place, false)?.await
                 && let Some(found) = self.judge(key, &place, opened, &purged, &mut pick)
             {
                 count(&self.shelf.stats.hits);
@@ -229,6 +241,35 @@ impl<M> DiskTier<M> {
         }
         count(&self.shelf.stats.misses);
         None
+    }
+
+    /// Has a record opened by a reader thread; `None` where too many wait already.
+    fn open_waiting(&self, place: Place, head_only: bool) -> Option<Waited<Result<Opened, ReadFailure>>> {
+        let shelf = Arc::clone(&self.shelf);
+        let waited = self.shelf.pool.submit(true, move || shelf.open(&place, false, head_only));
+        if waited.is_none() {
+            count(&self.shelf.stats.dropped_reads_max);
+        }
+        waited
+    }
+
+    /// Whether a head that was read is worth the rest.
+    fn may_fit<K: KeyText + ?Sized>(
+        &self,
+        key: &KeyRef<'_, K>,
+        opened: &Opened,
+        pick: &mut impl FnMut(&Stored<M>) -> bool,
+    ) -> bool {
+        let Opened { header, meta, body } = opened;
+        let Some((head, _)) = head::decode(header, meta.clone(), &*self.codec) else {
+            // For who reads it again, and counts that.
+            return true;
+        };
+        let body = match body {
+            OpenedBody::Whole(bytes) => Body::from_bytes(bytes.clone()),
+            OpenedBody::OnDisk(body) => Body::disk(body.clone()),
+        };
+        head.hash == key.hash && key.text.matches_text(&head.key) && pick(&Stored::from_disk(head, body))
     }
 
     /// A lookup waited for the disk as long as it should: counts like a failure of the disk.

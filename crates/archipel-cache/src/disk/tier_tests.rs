@@ -672,3 +672,41 @@ fn large_heads_count_while_they_wait() {
         assert_eq!(taken.count(), 1);
     });
 }
+
+#[test]
+fn many_variants_are_told_apart_by_their_heads() {
+    for cold_reads in [0, 1_000] {
+        let rig = Rig::of(64 << 20);
+        for number in 0..40 {
+            rig.put("many", &format!("v{number}"), number, 200_000);
+        }
+        rig.tier().flush();
+        rig.disk.plan(Plan { cold_reads, ..Plan::default() });
+        let read_for = |variant: &str, expected| {
+            let before = rig.tier().counts().read_bytes;
+            assert_eq!(rig.version("many", variant), expected, "{variant}");
+            rig.tier().counts().read_bytes - before
+        };
+        assert!(read_for("none", None) < 40 * 20_000, "no body is read in vain");
+        assert!(read_for("v0", Some(0)) < 40 * 20_000 + 400_000);
+    }
+}
+
+#[test]
+fn renewals_do_not_grow_without_end() {
+    let rig = Rig::of(16 << 20);
+    rig.put("large", "", 0, 1_000_000);
+    rig.tier().flush();
+    let mut renewed = 0;
+    for number in 1..60 {
+        let Some((stored, _)) = rig.find(&key("large"), "") else { break };
+        let mut newer = head(key("large"), "", 0, rig.store.stamp());
+        (newer.stored_at, newer.frozen_head) = (number, vec![b'x'; 60_000].into());
+        let _ = rig.store.replace(&stored, newer);
+        rig.tier().flush();
+        renewed = number;
+        assert!(rig.disk.bytes() < 3_000_000, "after {number}");
+    }
+    assert!(renewed > 10 && rig.version("large", "").is_none(), "{renewed}");
+    assert_eq!(rig.killed(options(16 << 20)).version("large", ""), None);
+}

@@ -6,11 +6,13 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use archipel_cache::{DiskLookup, DiskOptions, DiskWriter, FillWriter, KeyRef, KeyText, Lookup, Store, Stored};
+use archipel_cache::{DiskLookup, DiskOptions, DiskWriter, FillWriter, Head, KeyRef, KeyText, Lookup, Store, Stored};
 use archipel_config::NodeCacheDisk;
+use archipel_http::StoredMeta;
 use archipel_transport::message::Reply;
 use bytes::Bytes;
 use http::HeaderMap;
+use http::header::DATE;
 
 use super::{Form, Meta, Plan, act, judge, key_of, key_ref, missing};
 use crate::exchange::Exchange;
@@ -93,6 +95,42 @@ pub(super) async fn wait_for(
             None
         }
     }
+}
+
+/// How long what is on the disk may be older than what was renewed with the same fields, in seconds.
+const RENEWED_SECONDS: i64 = 60;
+
+/// Renews a stored response. What is validated with each request is not written with each: the disk has one that differs in its times
+/// alone, and by a minute at most.
+pub(super) fn renew(
+    store: &Store<Meta>,
+    old: &Arc<Stored<Meta>>,
+    head: Head<Meta>,
+) -> Result<Arc<Stored<Meta>>, archipel_cache::Refused> {
+    if is_as_good(old, &head) { store.replace_in_memory(old, head) } else { store.replace(old, head) }
+}
+
+fn is_as_good(old: &Stored<Meta>, new: &Head<Meta>) -> bool {
+    let (facts, renewed) = (&old.meta.facts, &new.meta.facts);
+    let minute = |facts: &StoredMeta| facts.response_time.0.div_euclid(RENEWED_SECONDS);
+    let same = StoredMeta {
+        response_time: renewed.response_time,
+        corrected_initial_age: renewed.corrected_initial_age,
+        date: renewed.date,
+        ..facts.clone()
+    };
+    let fields = |head: &Head<Meta>| {
+        let fields = head.meta.fields.map.iter().filter(|(name, _)| *name != DATE);
+        fields.map(|(name, value)| (name.clone(), value.clone())).collect::<Vec<_>>()
+    };
+    // What is served from the disk has only the disk's times: they must not matter.
+    let is_served = old.body().on_disk().is_none() || renewed.no_cache || renewed.lifetime.seconds == 0;
+    is_served
+        && minute(facts) == minute(renewed)
+        && same == *renewed
+        && (&old.variant, &old.groups, old.status) == (&new.variant, &new.groups, new.status)
+        && old.meta.vary == new.meta.vary
+        && fields(old) == fields(new)
 }
 
 /// A body that is too large for memory, on its way to the disk while it is passed on to visitors.

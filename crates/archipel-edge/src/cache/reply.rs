@@ -24,7 +24,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::deliver::{self, Served};
 use super::slices_fetch::streamed;
-use super::{Form, Kind, Meta, Plan, codings, fill, key_of, key_ref, parts, slices};
+use super::{Form, Kind, Meta, Plan, codings, disk, fill, key_of, key_ref, parts, slices};
 use crate::clock::SystemTime;
 use crate::error_page::{self, Failure};
 use crate::exchange::{CacheResult, Exchange, unix};
@@ -270,7 +270,7 @@ fn revalidated(ex: &mut Exchange, zone: &Arc<LiveZone>, plan: &mut Plan, reply: 
     }
     ex.count(reasons::REVALIDATIONS, "confirmed");
     let node = &ex.worker.node;
-    let kept = node.store.replace(&stored, fresh(plan.stamp)).unwrap_or(stored);
+    let kept = disk::renew(&node.store, &stored, fresh(plan.stamp)).unwrap_or(stored);
     if let Some(guard) = plan.lead.take() {
         guard.publish_stored(&kept);
     }
@@ -494,7 +494,7 @@ fn head_effect(ex: &Exchange, zone: &LiveZone, plan: &Plan, reply: &OriginReply)
             node.store.remove(stored);
         }
         HeadEffect::Freshen => {
-            let _ = node.store.replace(stored, freshened(ex, zone, stored, &reply.headers)(plan.stamp));
+            let _ = disk::renew(&node.store, stored, freshened(ex, zone, stored, &reply.headers)(plan.stamp));
         }
         HeadEffect::Invalidate => {
             node.store.remove(stored);

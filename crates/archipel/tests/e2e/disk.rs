@@ -20,7 +20,9 @@ crate::tests![
     disk_remembers_purges_over_a_kill,
     disk_streams_what_is_too_large_for_memory,
     disk_renews_what_was_validated,
+    disk_is_not_written_with_each_validation,
     disk_keeps_slices,
+    disk_answers_as_memory_does,
     disk_folder_that_cannot_be_used_costs_only_the_disk,
     disk_goes_to_the_successor,
 ];
@@ -221,6 +223,31 @@ async fn disk_renews_what_was_validated() -> Outcome {
     world.edge.stop().await
 }
 
+async fn disk_is_not_written_with_each_validation() -> Outcome {
+    let world = World::start("disk-validated", &[]).await?;
+    let fields = "Cache-Control: max-age=0\r\nETag: \"v\"\r\n";
+    for (path, bytes) in [("/often", 50_000), ("/often-large", 3 << 20)] {
+        let head = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {bytes}\r\n\r\n");
+        world.origin.on(path, vec![Act::send(head), Act::SendPattern { seed: 1, count: bytes }]);
+        let before = world.metric("archipel_cache_disk_writes_total").await?;
+        world.get(path, "").await?;
+        world.until("archipel_cache_disk_writes_total", before + 1).await?;
+        world.origin.on(path, vec![Act::send(format!("HTTP/1.1 304 Not Modified\r\n{fields}\r\n"))]);
+        for _ in 0..30 {
+            let answer = world.get(path, "").await?;
+            ensure!(answer.body == pattern(1, 0, bytes as usize), "{path}: {:?}", answer.head);
+        }
+        ensure!(world.origin.count(path) == 31, "each was validated");
+    }
+    while world.metric("archipel_cache_disk_queue_bytes").await? > 0 {
+        tokio::task::yield_now().await;
+    }
+    let writes = world.metric("archipel_cache_disk_writes_total").await?;
+    ensure!(writes < 10, "{writes} writes for two objects: each is due once a minute");
+    let mut world = world;
+    world.edge.stop().await
+}
+
 async fn disk_keeps_slices() -> Outcome {
     let world = World::start("disk-slices", &[]).await?;
     let lines = ["cache.slice_bytes = \"512KiB\"", "cache.sliced_bytes_min = \"1MiB\""];
@@ -239,6 +266,48 @@ async fn disk_keeps_slices() -> Outcome {
     let part = world.get("/sliced", "Range: bytes=1048000-1049000\r\n").await?;
     ensure!(part.head.status()? == 206 && part.body == body[1_048_000..=1_049_000], "{:?}", part.head);
     ensure!(world.origin.count("/sliced") == 1, "it was fetched once");
+    let mut world = world;
+    world.edge.stop().await
+}
+
+/// HEAD, preconditions, ranges, variants, trailers and `Age` of what is read from the disk.
+async fn disk_answers_as_memory_does() -> Outcome {
+    let world = World::filled("disk-semantics", &[]).await?;
+    let fields = "Cache-Control: max-age=600\r\nAge: 100\r\nVary: X-Kind\r\n";
+    let chunked = "Transfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 7\r\n\r\n";
+    world.origin.on("/varies", vec![Act::send(format!("HTTP/1.1 200 OK\r\n{fields}{chunked}"))]);
+    world.get("/varies", "X-Kind: a\r\nTE: trailers\r\n").await?;
+    world.until("archipel_cache_disk_writes_total", OBJECTS.len() as u64 + 1).await?;
+    let world = world.killed().await?;
+    let large = pattern(3, 0, 6 << 20);
+    let cases: [(&str, &str, u16, &[u8]); 9] = [
+        ("GET /small", "If-None-Match: \"s\"\r\n", 304, b""),
+        ("GET /small", "If-None-Match: \"other\"\r\n", 200, &pattern(0, 0, 700)),
+        ("HEAD /small", "", 200, b""),
+        ("HEAD /large", "Range: bytes=0-9\r\n", 200, b""),
+        ("GET /large", "Range: bytes=300000-900000\r\n", 206, &large[300_000..=900_000]),
+        ("GET /large", "Range: bytes=-5\r\n", 206, &large[large.len() - 5..]),
+        ("GET /large", "Range: bytes=0-9\r\nIf-Range: \"old\"\r\n", 200, &large),
+        ("GET /large", "Range: bytes=99999999-\r\n", 416, b""),
+        ("GET /varies", "X-Kind: a\r\nTE: trailers\r\n", 200, b"hello"),
+    ];
+    for (line, fields, status, body) in cases {
+        let request = format!("{line} HTTP/1.1\r\nHost: {HOST}\r\n{fields}\r\n");
+        let answer = world.client().await?.ask(&request).await?;
+        let head = &answer.head;
+        ensure!(head.status()? == status && answer.body == body, "{line} {fields}: {head:?}");
+        ensure!(head.get("cache-status").is_some_and(|status| status.contains("hit")), "{line}: {head:?}");
+        let age: u32 = head.get("age").context("no Age")?.parse()?;
+        ensure!(age < 60 || (line == "GET /varies" && (100..160).contains(&age)), "{line}: {head:?}");
+    }
+    let lengths = [("/small", "700"), ("/empty", "0"), ("/large", "6291456")];
+    for (path, length) in lengths {
+        let answer = world.client().await?.ask(&format!("HEAD {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await?;
+        ensure!(answer.head.get("content-length") == Some(length), "{path}: {:?}", answer.head);
+    }
+    ensure!(world.origin.count("/varies") == 1, "the variant was found");
+    world.get("/varies", "X-Kind: b\r\n").await?;
+    ensure!(world.origin.count("/varies") == 2, "another variant is not");
     let mut world = world;
     world.edge.stop().await
 }
