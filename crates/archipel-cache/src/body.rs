@@ -2,11 +2,12 @@
 //!
 //! Must never change after it was made: that is what lets readers hold it without a lock.
 
-use crate::disk::DiskBody;
+use crate::disk::{DiskBody, DiskReadError, DiskStream};
 use bytes::Bytes;
 use http::HeaderMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 /// Segments shorter than this are joined when a body is completed: a handle and an allocation cost about 64 bytes each.
 const SEGMENT_BYTES_MIN: usize = 16 * 1024;
@@ -82,8 +83,21 @@ impl Body {
         self.len == 0
     }
 
-    /// The pieces in order, none empty; none at all where it is [on disk](Body::on_disk).
-    pub fn segments(&self) -> &[Bytes] {
+    /// The pieces in order, none empty; `None` where the body is [on disk](Body::on_disk).
+    pub fn in_memory(&self) -> Option<&[Bytes]> {
+        self.on_disk().is_none().then(|| self.segments())
+    }
+
+    /// Reads a part of the body, wherever it is; a range that ends behind the body ends with it.
+    pub fn reader(&self, range: Range<u64>) -> BodyReader {
+        match self.on_disk() {
+            Some(body) => BodyReader::OnDisk(body.stream(range)),
+            None => BodyReader::InMemory(self.cursor(range)),
+        }
+    }
+
+    /// The pieces in order, none empty; none at all where it is on disk, hence not for those outside.
+    pub(crate) fn segments(&self) -> &[Bytes] {
         match &self.segments {
             Segments::None | Segments::Disk(_) => &[],
             Segments::One(segment) => std::slice::from_ref(segment),
@@ -104,8 +118,8 @@ impl Body {
         self.trailers.as_ref()
     }
 
-    /// Reads a part of the body that is in memory; a range that ends behind the body ends with it.
-    pub fn cursor(&self, range: Range<u64>) -> BodyCursor {
+    /// [`Body::reader`] of a body that is in memory.
+    pub(crate) fn cursor(&self, range: Range<u64>) -> BodyCursor {
         let (mut index, mut skip) = (0, range.start.min(self.len));
         let left = range.end.min(self.len).saturating_sub(skip);
         for segment in self.segments() {
@@ -163,7 +177,37 @@ fn join_small(segments: &[Bytes]) -> Vec<Bytes> {
     out
 }
 
-/// An owned position in a [`Body`]; yields the rest piece by piece without copying.
+/// An owned position in a [`Body`], in memory or on disk.
+#[derive(Debug)]
+pub enum BodyReader {
+    /// Everything is there already: it never waits nor fails.
+    InMemory(BodyCursor),
+    /// Read while it is sent.
+    OnDisk(DiskStream),
+}
+
+impl BodyReader {
+    /// Bytes still to come.
+    pub fn remaining(&self) -> u64 {
+        match self {
+            Self::InMemory(cursor) => cursor.remaining(),
+            Self::OnDisk(stream) => stream.remaining(),
+        }
+    }
+
+    /// The next bytes, none of them empty; `None` at the end.
+    ///
+    /// # Errors
+    /// [`DiskReadError`] where a body on disk cannot be read any further; again and again then.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, DiskReadError>>> {
+        match self {
+            Self::InMemory(cursor) => Poll::Ready(cursor.next().map(Ok)),
+            Self::OnDisk(stream) => stream.poll_next(cx),
+        }
+    }
+}
+
+/// An owned position in a body in memory; yields the rest piece by piece without copying.
 #[derive(Debug, Clone)]
 pub struct BodyCursor {
     segments: Segments,

@@ -54,7 +54,7 @@ mod store_disk;
 mod store_purge;
 mod stored;
 
-pub use body::{Body, BodyCursor};
+pub use body::{Body, BodyCursor, BodyReader};
 pub use disk::fuzz as fuzz_disk;
 pub use disk::{
     Codec, DiskBody, DiskCounts, DiskLookup, DiskOptions, DiskReadError, DiskStats, DiskStream, DiskTier, DiskWriter,

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use archipel_cache::{BodyCursor, DiskReadError, DiskStream, FillReader};
+use archipel_cache::{BodyReader, DiskReadError, FillReader};
 use archipel_transport::body::BodyError;
 use archipel_transport::message::StreamBody;
 use bytes::Bytes;
@@ -137,38 +137,12 @@ impl Body for FillBody {
     }
 }
 
-/// A complete stored body with the trailer fields that came behind it (RFC 9111 section 3.1).
-pub(crate) struct TrailedBody {
-    pieces: BodyCursor,
-    trailers: Option<Arc<HeaderMap>>,
-}
-
-impl TrailedBody {
-    pub(crate) fn new(pieces: BodyCursor, trailers: Arc<HeaderMap>) -> Self {
-        Self { pieces, trailers: Some(trailers) }
-    }
-}
-
-impl Body for TrailedBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = self.get_mut();
-        let frame = match this.pieces.next() {
-            Some(data) => Some(Frame::data(data)),
-            None => this.trailers.take().map(|trailers| Frame::trailers((*trailers).clone())),
-        };
-        Poll::Ready(frame.map(Ok))
-    }
-}
-
 /// A piece of a reply's body.
 pub(crate) enum Part {
-    /// In memory.
+    /// Its own.
     Bytes(Bytes),
-    /// Read from the disk while it is sent.
-    OnDisk(DiskStream),
+    /// Of a stored body, in memory or on disk.
+    Stored(BodyReader),
 }
 
 impl Part {
@@ -176,12 +150,12 @@ impl Part {
     pub(crate) fn len(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
-            Self::OnDisk(stream) => stream.remaining(),
+            Self::Stored(reader) => reader.remaining(),
         }
     }
 }
 
-/// A body of several pieces.
+/// A body of several pieces, with the trailer fields that came behind a stored one (RFC 9111 section 3.1).
 pub(crate) struct PartsBody {
     parts: VecDeque<Part>,
     trailers: Option<Arc<HeaderMap>>,
@@ -210,7 +184,7 @@ impl Body for PartsBody {
                     return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers((*trailers).clone()))));
                 }
                 Some(Part::Bytes(bytes)) => (!bytes.is_empty()).then(|| Ok(std::mem::take(bytes))),
-                Some(Part::OnDisk(stream)) => ready!(stream.poll_next(cx)),
+                Some(Part::Stored(reader)) => ready!(reader.poll_next(cx)),
             };
             match read {
                 Some(Ok(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),

@@ -1,12 +1,14 @@
 //! Objects in a file of their own: those that come in pieces, and those too large for a segment. Their fields stand behind the body.
 //!
-//! Must never hold more of a body than the piece that is being written.
+//! Must never hold more of a body than what could make a small object.
 
 use super::format::{self, Entry, HEADER_BYTES, Header, SOLO_ALIGN, SOLO_BLOCK_BYTES, START_BYTES};
 use super::head;
 use super::recover::entry_of;
 use super::segment::Segment;
+use super::shelf::WHOLE_BYTES_MAX;
 use super::writer::{Blocks, Replaced, WriteFailure, Writer, is_full};
+use crate::body::Body;
 use crate::stats::count;
 use crate::stored::{Head, Stored};
 use bytes::Bytes;
@@ -22,7 +24,10 @@ const RENEWALS_PART: u64 = 4;
 /// An object that is being written.
 pub(crate) struct Solo<M> {
     head: Arc<Head<M>>,
-    /// Made with the first bytes.
+    /// The first bytes, as long as the object may turn out to be small: then it is written like any other.
+    held: Vec<Bytes>,
+    held_bytes: u64,
+    /// Made once it is not small.
     file: Option<SoloFile>,
     failed: bool,
 }
@@ -36,7 +41,7 @@ struct SoloFile {
 
 impl<M> Solo<M> {
     pub(crate) fn new(head: Arc<Head<M>>) -> Self {
-        Self { head, file: None, failed: false }
+        Self { head, held: Vec::new(), held_bytes: 0, file: None, failed: false }
     }
 }
 
@@ -58,7 +63,7 @@ impl<M> Writer<M> {
             Err(failure) => {
                 let head = Arc::clone(&solo.head);
                 self.solo_abandon(solo);
-                self.solos.insert(number, Solo { head, file: None, failed: true });
+                self.solos.insert(number, Solo { failed: true, ..Solo::new(head) });
                 Err(failure)
             }
         }
@@ -66,8 +71,23 @@ impl<M> Writer<M> {
 
     pub(crate) fn solo_append(&mut self, solo: &mut Solo<M>, bytes: Bytes) -> Result<(), WriteFailure> {
         if solo.file.is_none() {
+            solo.held_bytes += bytes.len() as u64;
+            solo.held.push(bytes);
+            if solo.held_bytes <= u64::from(WHOLE_BYTES_MAX) {
+                return Ok(());
+            }
             solo.file = Some(self.open_solo()?);
+            return std::mem::take(&mut solo.held).into_iter().try_for_each(|bytes| self.write_piece(solo, bytes));
         }
+        self.write_piece(solo, bytes)
+    }
+
+    /// One that is not small.
+    pub(crate) fn solo_in_file(&mut self, head: Arc<Head<M>>) -> Result<Solo<M>, WriteFailure> {
+        Ok(Solo { file: Some(self.open_solo()?), ..Solo::new(head) })
+    }
+
+    fn write_piece(&mut self, solo: &mut Solo<M>, bytes: Bytes) -> Result<(), WriteFailure> {
         let Some(file) = &mut solo.file else {
             return Err(WriteFailure::NoRoom);
         };
@@ -138,7 +158,8 @@ impl<M> Writer<M> {
             return Ok(());
         }
         if solo.file.is_none() {
-            solo.file = Some(self.open_solo()?);
+            let body = Body::from_segments(&solo.held, trailers.cloned().map(Arc::new));
+            return self.put(&Stored::from_shared(solo.head, body));
         }
         let Some(SoloFile { segment, blocks, nonce, body_bytes }) = solo.file.take() else {
             return Err(WriteFailure::NoRoom);

@@ -125,7 +125,7 @@ impl<M> Writer<M> {
 
     /// An object too large for a segment, in a file of its own.
     fn put_solo(&mut self, stored: &Stored<M>) -> Result<(), WriteFailure> {
-        let mut solo = Solo::new(Arc::clone(stored.head()));
+        let mut solo = self.solo_in_file(Arc::clone(stored.head()))?;
         for segment in stored.body().segments() {
             if let Err(failure) = self.solo_append(&mut solo, segment.clone()) {
                 self.solo_abandon(solo);

@@ -13,7 +13,7 @@ use http::header::{ACCEPT_RANGES, AGE, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use http::{HeaderValue, Method, StatusCode};
 
 use super::{Form, Meta, codings, disk, marks, parts, slices};
-use crate::body::{FillBody, Part, PartsBody, TrailedBody};
+use crate::body::{FillBody, Part, PartsBody};
 use crate::error_page::PROXY_NAME;
 use crate::exchange::{CacheResult, Exchange};
 use crate::live::LiveZone;
@@ -263,16 +263,11 @@ pub(super) fn for_browser(ex: &Exchange, zone: &LiveZone, reply: &mut Reply, age
 /// A whole stored body, with its trailers where it has some: in chunks then, as only these have a place for them.
 pub(super) fn whole_of(stored: &Stored<Meta>) -> ReplyBody {
     let body = stored.body();
-    match (body.trailers(), body.on_disk()) {
-        (None, _) => body_of(stored, 0, body.len()),
-        (Some(trailers), Some(on_disk)) => {
-            let parts =
-                PartsBody::new([Part::OnDisk(on_disk.stream(0..on_disk.len()))]).with_trailers(trailers.clone());
+    match body.trailers() {
+        None => body_of(stored, 0, body.len()),
+        Some(trailers) => {
+            let parts = PartsBody::new([Part::Stored(body.reader(0..body.len()))]).with_trailers(trailers.clone());
             ReplyBody::Stream { body: Box::pin(parts), len: None }
-        }
-        (Some(trailers), None) => {
-            let trailed = TrailedBody::new(body.cursor(0..body.len()), trailers.clone());
-            ReplyBody::Stream { body: Box::pin(trailed), len: None }
         }
     }
 }
@@ -283,15 +278,16 @@ pub(super) fn body_of(stored: &Stored<Meta>, first: u64, len: u64) -> ReplyBody 
     if len == 0 {
         return ReplyBody::Empty;
     }
-    if let Some(on_disk) = body.on_disk() {
-        let parts = PartsBody::new([Part::OnDisk(on_disk.stream(first..first + len))]);
-        return ReplyBody::Stream { body: Box::pin(parts), len: Some(len) };
-    }
-    match body.list() {
-        Some(segments) => ReplyBody::Segments { segments: segments.clone(), skip: first, len },
-        None => {
-            let mut pieces = body.cursor(first..first + len);
-            ReplyBody::Full(pieces.next().unwrap_or_default())
+    match (body.in_memory(), body.list()) {
+        (Some(_), Some(segments)) => ReplyBody::Segments { segments: segments.clone(), skip: first, len },
+        // One piece: a range within it is a slice of it.
+        (Some([only]), None) => {
+            let to = (first + len).min(only.len() as u64) as usize;
+            ReplyBody::Full(only.slice((first as usize).min(to)..to))
+        }
+        _ => {
+            let parts = PartsBody::new([Part::Stored(body.reader(first..first + len))]);
+            ReplyBody::Stream { body: Box::pin(parts), len: Some(len) }
         }
     }
 }
@@ -300,24 +296,13 @@ fn body_of_pieces(stored: &Stored<Meta>, pieces: &[Piece]) -> ReplyBody {
     if let [Piece::Bytes(range)] = pieces {
         return body_of(stored, range.first, range.len());
     }
-    if let Some(on_disk) = stored.body().on_disk() {
-        let parts = pieces.iter().map(|piece| match piece {
-            Piece::Text(text) => Part::Bytes(text.clone()),
-            Piece::Bytes(range) => Part::OnDisk(on_disk.stream(range.first..range.last + 1)),
-        });
-        let parts: Vec<Part> = parts.collect();
-        let len = parts.iter().map(Part::len).sum();
-        return ReplyBody::Stream { body: Box::pin(PartsBody::new(parts)), len: Some(len) };
-    }
-    let mut segments: Vec<Bytes> = Vec::new();
-    for piece in pieces {
-        match piece {
-            Piece::Text(text) => segments.push(text.clone()),
-            Piece::Bytes(range) => segments.extend(stored.body().cursor(range.first..range.last + 1)),
-        }
-    }
-    let len = segments.iter().map(|s| s.len() as u64).sum();
-    ReplyBody::Segments { segments: segments.into(), skip: 0, len }
+    let parts = pieces.iter().map(|piece| match piece {
+        Piece::Text(text) => Part::Bytes(text.clone()),
+        Piece::Bytes(range) => Part::Stored(stored.body().reader(range.first..range.last + 1)),
+    });
+    let parts: Vec<Part> = parts.collect();
+    let len = parts.iter().map(Part::len).sum();
+    ReplyBody::Stream { body: Box::pin(PartsBody::new(parts)), len: Some(len) }
 }
 
 /// Several ranges (RFC 9110 section 14.6). The boundary is the request's id: it cannot be foreseen by who wrote the body.

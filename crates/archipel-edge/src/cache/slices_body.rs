@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use archipel_cache::{BodyCursor, DiskStream, FillReader};
+use archipel_cache::{BodyReader, FillReader};
 use archipel_http::range::ByteRange;
 use archipel_transport::body::BodyError;
 use bytes::Bytes;
@@ -47,8 +47,7 @@ struct Reading {
 }
 
 enum Bytewise {
-    Stored(BodyCursor),
-    OnDisk(DiskStream),
+    Stored(BodyReader),
     Filling(FillReader<Meta>),
 }
 
@@ -56,8 +55,7 @@ impl Reading {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             let next = match &mut self.source {
-                Bytewise::Stored(cursor) => cursor.next(),
-                Bytewise::OnDisk(stream) => ready!(stream.poll_next(cx)).and_then(Result::ok),
+                Bytewise::Stored(reader) => ready!(reader.poll_next(cx)).and_then(Result::ok),
                 Bytewise::Filling(reader) => ready!(reader.poll_next(cx)).and_then(Result::ok),
             };
             let Some(mut bytes) = next else { return Poll::Ready(None) };
@@ -143,11 +141,8 @@ impl SlicedBody {
         let (skip, left) = (range.first - slice.first, range.last.min(slice.last) - range.first + 1);
         self.state = State::Reading(match source {
             Source::Stored(stored) => {
-                let source = match stored.body().on_disk() {
-                    Some(on_disk) => Bytewise::OnDisk(on_disk.stream(skip..skip + left)),
-                    None => Bytewise::Stored(stored.body().cursor(skip..skip + left)),
-                };
-                Reading { source, skip: 0, left }
+                let reader = stored.body().reader(skip..skip + left);
+                Reading { source: Bytewise::Stored(reader), skip: 0, left }
             }
             Source::Filling(reader) => Reading { source: Bytewise::Filling(reader), skip, left },
         });

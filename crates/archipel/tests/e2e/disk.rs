@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail, ensure};
 use archipel_testkit::chance::pattern;
 use archipel_testkit::client::RawClient;
+use archipel_testkit::coded;
 use archipel_testkit::edge::Edge;
 use archipel_testkit::message::Message;
 use archipel_testkit::origin::{Act, ScriptedOrigin};
@@ -23,6 +24,7 @@ crate::tests![
     disk_is_not_written_with_each_validation,
     disk_keeps_slices,
     disk_answers_as_memory_does,
+    disk_bodies_are_coded,
     disk_folder_that_cannot_be_used_costs_only_the_disk,
     disk_goes_to_the_successor,
 ];
@@ -308,6 +310,26 @@ async fn disk_answers_as_memory_does() -> Outcome {
     ensure!(world.origin.count("/varies") == 1, "the variant was found");
     world.get("/varies", "X-Kind: b\r\n").await?;
     ensure!(world.origin.count("/varies") == 2, "another variant is not");
+    let mut world = world;
+    world.edge.stop().await
+}
+
+/// A coded reply made from a body on the disk holds all of it, and so does one with a trailer.
+async fn disk_bodies_are_coded() -> Outcome {
+    let world = World::start("disk-coded", &[]).await?;
+    let text = "<p>an island of the archipelago</p>\n".repeat(60_000).into_bytes();
+    let fields = "Cache-Control: max-age=600\r\nContent-Type: text/html\r\nETag: \"v\"\r\n";
+    let head = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {}\r\n\r\n", text.len());
+    world.origin.on("/text", vec![Act::send([head.as_bytes(), &text].concat())]);
+    ensure!(world.get("/text", "").await?.body == text, "as fetched");
+    world.until("archipel_cache_disk_writes_total", 1).await?;
+    let world = world.killed().await?;
+    for token in ["gzip", "br", "zstd"] {
+        let answer = world.get("/text", &format!("Accept-Encoding: {token}\r\n")).await?;
+        ensure!(answer.head.get("content-encoding").is_some_and(|coding| coding == token), "{:?}", answer.head);
+        ensure!(coded::decode(coded::format(token)?, &answer.body)? == text, "{token}: other content");
+    }
+    ensure!(world.origin.count("/text") == 1, "it was fetched once");
     let mut world = world;
     world.edge.stop().await
 }

@@ -126,11 +126,13 @@ impl Background {
         if !is_wanted() {
             return;
         }
+        // What is on the disk is too large to be coded again for good measure.
+        let Some(pieces) = source.body().in_memory() else { return };
         let length = source.body().len();
         let options = Options { level: job.level, length: Some(length), window_log_max: Options::WINDOW_LOG_LARGE };
         let mut out = Vec::new();
         let coded = Encoder::new(coder::format(job.coding), options).and_then(|mut encoder| {
-            for piece in source.body().segments() {
+            for piece in pieces {
                 encoder.write(piece, &mut out)?;
             }
             encoder.finish(&mut out)

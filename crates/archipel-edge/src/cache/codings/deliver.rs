@@ -163,7 +163,7 @@ fn alone(
         let length = stored.body().len();
         let place = Place::take(ex)?;
         let coder = Coder::new(form, zone, Some(length)).ok()?;
-        let pieces = Box::pin(Pieces(stored.body().cursor(0..length)));
+        let pieces = Box::pin(Pieces(stored.body().reader(0..length)));
         ex.worker.metrics.coded_replies.add(1);
         let body = CodedBody::new(pieces, coder, place, ex.worker.clone());
         ReplyBody::Stream { body: Box::pin(body), len: None }

@@ -127,7 +127,7 @@ fn read(ex: &Exchange, zone: &LiveZone, candidate: &Candidate) -> Option<Vec<u8>
     let found = node.store.lookup(&key, |stored| stored.meta.forms.content == candidate.content);
     let bytes_max = zone.zone.compression.dictionaries.bytes_max;
     match found.filter(|found| found.stored.body().len() <= bytes_max) {
-        Some(found) => Some(found.stored.body().segments().concat()),
+        Some(found) => found.stored.body().in_memory().map(<[Bytes]>::concat),
         None => {
             node.codings.dictionaries.with(|all| all.retain(|other| other.content != candidate.content));
             None
@@ -164,7 +164,7 @@ pub(super) fn reply(
     };
     ex.worker.metrics.coded_replies.add(1);
     ex.worker.metrics.coding_dictionary_replies.add(1);
-    let pieces = Box::pin(Pieces(stored.body().cursor(0..length)));
+    let pieces = Box::pin(Pieces(stored.body().reader(0..length)));
     let body = CodedBody::new(pieces, Coder::Encode(encoder), place, ex.worker.clone());
     let prefix = Bytes::copy_from_slice(&transport::dcz_prefix(&wanted));
     let mut reply = deliver::frozen(stored.status, &stored.meta);

@@ -8,7 +8,7 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use archipel_cache::{Body, BodyCursor, Fill, FillError, FillReader, FillWriter, Head, Stored};
+use archipel_cache::{Body, BodyReader, Fill, FillError, FillReader, FillWriter, Head, Stored};
 use archipel_codings::Step;
 use archipel_http::coding;
 use bytes::Bytes;
@@ -64,7 +64,7 @@ pub(super) fn of_stored(ex: &Exchange, zone: &LiveZone, stored: &Arc<Stored<Meta
         return at_once(ex, zone, stored, form).map(Made::Whole);
     }
     let source =
-        Source::Stored { pieces: stored.body().cursor(0..length), trailers: stored.body().trailers().cloned() };
+        Source::Stored { pieces: stored.body().reader(0..length), trailers: stored.body().trailers().cloned() };
     start(ex, zone, stored.head(), source, Some(length), form).ok().map(Made::Filling)
 }
 
@@ -87,7 +87,9 @@ pub(super) fn of_fill(
 fn at_once(ex: &Exchange, zone: &LiveZone, stored: &Arc<Stored<Meta>>, form: Form) -> Option<Arc<Stored<Meta>>> {
     let length = stored.body().len();
     let coder = Coder::new(form, zone, Some(length));
-    let made = coder.and_then(|coder| coder.whole(stored.body().segments().iter().map(|piece| &piece[..])));
+    // So short a body is read whole, where it comes from the disk.
+    let pieces = stored.body().in_memory()?;
+    let made = coder.and_then(|coder| coder.whole(pieces.iter().map(|piece| &piece[..])));
     let made = match made {
         Ok(made) => made,
         Err(error) => {
@@ -107,7 +109,7 @@ fn at_once(ex: &Exchange, zone: &LiveZone, stored: &Arc<Stored<Meta>>, form: For
 
 /// Where the content comes from.
 enum Source {
-    Stored { pieces: BodyCursor, trailers: Option<Arc<HeaderMap>> },
+    Stored { pieces: BodyReader, trailers: Option<Arc<HeaderMap>> },
     Fill(FillReader<Meta>),
 }
 
@@ -123,10 +125,13 @@ impl Source {
     /// The next bytes. With `eager`, says so where they are not there yet, instead of waiting.
     fn poll_next(&mut self, cx: &mut Context<'_>, eager: bool) -> Poll<Next> {
         match self {
-            Source::Stored { pieces, trailers } => Poll::Ready(match pieces.next() {
-                Some(piece) => Next::Data(piece),
-                None => Next::End(trailers.take()),
-            }),
+            Source::Stored { pieces, trailers } => match pieces.poll_next(cx) {
+                Poll::Ready(Some(Ok(piece))) => Poll::Ready(Next::Data(piece)),
+                Poll::Ready(Some(Err(_))) => Poll::Ready(Next::Failed(FillError::Truncated)),
+                Poll::Ready(None) => Poll::Ready(Next::End(trailers.take())),
+                Poll::Pending if eager => Poll::Ready(Next::Waiting),
+                Poll::Pending => Poll::Pending,
+            },
             Source::Fill(reader) => match reader.poll_next(cx) {
                 Poll::Ready(Some(Ok(piece))) => Poll::Ready(Next::Data(piece)),
                 Poll::Ready(Some(Err(error))) => Poll::Ready(Next::Failed(error)),

@@ -4,9 +4,9 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use archipel_cache::BodyCursor;
+use archipel_cache::BodyReader;
 use archipel_codings::Step;
 use archipel_http::coding::{self, Accepted, ContentCoding};
 use archipel_transport::body::BodyError;
@@ -139,14 +139,15 @@ impl Body for One {
 }
 
 /// A stored body as a stream.
-pub(super) struct Pieces(pub(super) BodyCursor);
+pub(super) struct Pieces(pub(super) BodyReader);
 
 impl Body for Pieces {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Poll::Ready(self.0.next().map(|bytes| Ok(Frame::data(bytes))))
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let read = ready!(self.0.poll_next(cx));
+        Poll::Ready(read.map(|bytes| bytes.map(Frame::data).map_err(|_| BodyError::Truncated)))
     }
 }
 
