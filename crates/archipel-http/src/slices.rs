@@ -110,6 +110,8 @@ pub enum Verdict {
     Contradiction,
     /// The origin fails at the moment; what is stored still holds.
     Failing,
+    /// The origin refuses this one request, by what came with it or whom it came from: what is stored holds for all others.
+    Denied,
 }
 
 /// Judges the reply to a request for the bytes `asked` of the sliced response `meta`.
@@ -131,6 +133,9 @@ pub fn judge(meta: &StoredMeta, grid: &Grid, asked: ByteRange, status: StatusCod
             _ => Verdict::Whole,
         },
         status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => Verdict::Failing,
+        StatusCode::NOT_FOUND | StatusCode::GONE => Verdict::Changed,
+        StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::PRECONDITION_FAILED => Verdict::Changed,
+        status if status.is_client_error() => Verdict::Denied,
         _ => Verdict::Changed,
     }
 }

@@ -78,6 +78,9 @@ fn replies_for_slices() {
     check(404, &[a], V::Changed);
     check(412, &[], V::Changed);
     check(416, &[range("bytes */5")], V::Changed);
+    for denied in [400, 401, 403, 431] {
+        check(denied, &[a], V::Denied);
+    }
     check(503, &[], V::Failing);
     check(429, &[], V::Failing);
 }

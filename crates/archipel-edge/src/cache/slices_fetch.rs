@@ -184,6 +184,8 @@ impl Fetcher {
             // The last slice that came in full ends the run.
             Verdict::Piece(piece) if piece.last >= grid.range(number, number).last => piece,
             Verdict::Whole if number == 0 => grid.range(0, u64::MAX),
+            // Who waits asks for itself: the lead is passed on.
+            Verdict::Denied => return Err(Refused::Failing),
             Verdict::Failing => {
                 if let Some(guard) = guard {
                     guard.fail(Arc::new(std::io::Error::other("the origin answers with errors")));

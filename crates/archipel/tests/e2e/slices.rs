@@ -42,6 +42,7 @@ crate::tests![
     slices_larger_than_one_piece_may_be,
     slices_without_memory,
     slices_for_one_are_not_kept,
+    slices_refused_to_one_stay_for_others,
     slices_every_byte_right,
 ];
 
@@ -502,6 +503,22 @@ async fn slices_for_one_are_not_kept() -> Outcome {
     is_whole(&site.get("").await?, 1)?;
     site.origin.change(|manners| manners.fields = "Cache-Control: max-age=600\r\n".to_owned());
     is_whole(&site.get("Authorization: Basic eA==\r\n").await?, 1)?;
+    site.node.stop().await
+}
+
+/// A visitor whom the origin refuses gets that answer, and takes nothing from others.
+async fn slices_refused_to_one_stay_for_others() -> Outcome {
+    let mut site = Site::new("refused", Manners::good(1, LENGTH)).await?;
+    site.range("0-9", 0, 9).await?;
+    for status in [400, 401, 403, 431] {
+        site.origin.change(|manners| manners.status = Some(status));
+        let answer = site.get("Cookie: session=none\r\nRange: bytes=70000-70009\r\n").await?;
+        ensure!(answer.head.status()? == status, "the origin's own answer: {:?}", answer.head);
+    }
+    site.origin.change(|manners| manners.status = None);
+    let before = site.origin.asked().len();
+    site.range("10-19", 10, 19).await?;
+    ensure!(site.origin.asked().len() == before, "what was stored is stored still");
     site.node.stop().await
 }
 
