@@ -212,7 +212,8 @@ impl<M> DiskTier<M> {
             }
         }
         count(&self.shelf.stats.misses);
-        DiskLookup::Missing { other_variants: !places.is_empty() }
+        // What was purged, or could not be read, is out of the index by now.
+        DiskLookup::Missing { other_variants: !places.is_empty() && self.has(key.hash) }
     }
 
     /// Looks for an object, and waits for the disk where it must.

@@ -710,3 +710,17 @@ fn renewals_do_not_grow_without_end() {
     assert!(renewed > 10 && rig.version("large", "").is_none(), "{renewed}");
     assert_eq!(rig.killed(options(16 << 20)).version("large", ""), None);
 }
+
+#[test]
+fn what_was_purged_is_no_other_variant() {
+    let rig = Rig::of(8 << 20);
+    rig.put("a", "x", 1, 100);
+    rig.tier().flush();
+    let other_variants = || match rig.store.lookup_disk(&key("a"), |_| false) {
+        DiskLookup::Missing { other_variants } => other_variants,
+        found => panic!("{found:?}"),
+    };
+    assert!(other_variants());
+    rig.store.purge_key(&key("a"), PurgeKind::Hard);
+    assert!(!other_variants());
+}
