@@ -75,7 +75,10 @@ pub fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
     // Before anybody is told that the node is there: a signal right after that must find its handler.
     let signals = runtime.block_on(async { Signals::install() }).context("signals cannot be received")?;
     let started = start(args, plan, snapshot, state_dir)?;
-    Ok(runtime.block_on(supervise(started, signals, !args.no_live && say::watched())))
+    let code = runtime.block_on(supervise(started, signals, !args.no_live && say::watched()));
+    // Dropping it would wait for what blocks: a disk that does not answer while its tier is being closed.
+    runtime.shutdown_background();
+    Ok(code)
 }
 
 /// A node that serves, with what its end needs.
