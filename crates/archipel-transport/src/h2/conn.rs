@@ -53,8 +53,8 @@ enum Going {
     No,
     /// The client is told to open no more streams; those that are on their way are still served.
     Told,
-    /// Streams that are opened from now on are not served.
-    Last,
+    /// Streams that are opened after this one are not served.
+    Last(u32),
 }
 
 /// A request that has arrived.
@@ -79,6 +79,10 @@ pub(crate) struct Inner {
     pub(crate) streams: Streams,
     /// Streams that wait for the connection's window, or for room in `out`.
     pub(super) waiting: VecDeque<Key>,
+    /// How many of them, at the front, were sent nothing when they were last woken.
+    pub(super) unserved: usize,
+    /// Bytes of bodies that were queued: whether the connection moves.
+    pub(super) body_bytes: u64,
     last_id: u32,
     recv_window: i64,
     recv_owed: u32,
@@ -123,6 +127,8 @@ impl Inner {
             resets: Meter::resets(&limits),
             streams: Streams::default(),
             waiting: VecDeque::new(),
+            unserved: 0,
+            body_bytes: 0,
             last_id: 0,
             recv_window: CONNECTION_WINDOW_BYTES.into(),
             recv_owed: 0,
@@ -231,7 +237,6 @@ impl Inner {
     /// Counts the frames that a client may send for nothing: each costs it less than us (CVE-2019-9512, -9515, -9518).
     fn meter(&mut self, head: &Head) -> Result<(), Fault> {
         let over = match head.kind {
-            kind::DATA => head.length == 0 && !head.has(flag::END_STREAM) && self.control.over(),
             kind::PRIORITY | kind::SETTINGS | kind::PING | 0xa.. => self.control.over(),
             kind::RST_STREAM => self.resets.over(),
             _ => false,
@@ -243,7 +248,9 @@ impl Inner {
     pub(crate) fn fail(&mut self, code: Code) {
         if self.failed.is_none() {
             self.failed = Some(code);
-            frame::write_goaway(self.out.tail(), self.last_id, code);
+            // Section 6.8: what was said of the last stream is not taken back.
+            let last = if let Going::Last(last) = self.going { last } else { self.last_id };
+            frame::write_goaway(self.out.tail(), last, code);
             self.gone();
         }
     }
@@ -319,13 +326,16 @@ impl Inner {
             return Err(Fault::Connection(Code::FLOW_CONTROL_ERROR));
         }
         let data = frame::unpadded(head, payload)?;
+        let end = head.has(flag::END_STREAM);
+        if data.is_empty() && !end && self.control.over() {
+            return Err(Fault::Connection(Code::ENHANCE_YOUR_CALM));
+        }
         let Some(stream) = self.find(id).filter(|stream| stream.reset.is_none() && !stream.recv_closed) else {
             self.credit(head.length);
             // What was on its way when we reset the stream is nobody's fault.
             let ours = self.reset_of(id) == Some(Reset::ByUs);
             return if ours { Ok(()) } else { Err(Fault::Stream(id, Code::STREAM_CLOSED)) };
         };
-        let end = head.has(flag::END_STREAM);
         let taken = stream.take_data(head.length, data, end);
         let kept = if taken.is_ok() && !stream.discards { data.len() } else { 0 };
         let told = stream.owe(head.length - data.len());
@@ -439,7 +449,7 @@ impl Inner {
         if payload.len() != 4 {
             return Err(Fault::Connection(Code::FRAME_SIZE_ERROR));
         }
-        if head.stream == 0 || head.stream > self.last_id {
+        if head.stream.is_multiple_of(2) || head.stream > self.last_id {
             return Err(Fault::Connection(Code::PROTOCOL_ERROR));
         }
         let Some(stream) = self.find(head.stream) else {
@@ -458,15 +468,18 @@ impl Inner {
         if !super::control::settings(head, payload)? {
             return Ok(());
         }
+        let mut window = self.first_window;
         for pair in payload.chunks_exact(6) {
             let id = u16::from_be_bytes([pair[0], pair[1]]);
             let value = u32::from_be_bytes([pair[2], pair[3], pair[4], pair[5]]);
             match id {
-                frame::setting::INITIAL_WINDOW => self.set_first_window(value.into())?,
+                frame::setting::INITIAL_WINDOW => window = value.into(),
                 frame::setting::FRAME_BYTES_MAX => self.frame_bytes_max = (value as usize).min(PAYLOAD_BYTES_MAX),
                 _ => {}
             }
         }
+        // The last of many counts: each change visits all streams.
+        self.set_first_window(window)?;
         self.greeted = true;
         frame::write_settings_ack(self.out.tail());
         Ok(())
@@ -474,8 +487,10 @@ impl Inner {
 
     /// Section 6.9.2: the windows of all streams change with it, and may fall below zero.
     fn set_first_window(&mut self, window: i64) -> Result<(), Fault> {
-        let change = window - self.first_window;
-        self.first_window = window;
+        let change = window - std::mem::replace(&mut self.first_window, window);
+        if change == 0 {
+            return Ok(());
+        }
         for stream in self.streams.each() {
             stream.send_window += change;
             if stream.send_window > frame::WINDOW_MAX {
@@ -531,11 +546,13 @@ impl Inner {
         Ok(())
     }
 
-    /// Streams that wait for the connection look again, in the order in which they began to wait.
+    /// Streams that wait for the connection look again: first those that were sent nothing the last time, in the order in
+    /// which they began to wait.
     pub(super) fn wake_waiting(&mut self) {
+        self.unserved = 0;
         for key in std::mem::take(&mut self.waiting) {
             if let Some(stream) = self.streams.get(key) {
-                stream.queued = false;
+                (stream.queued, stream.served) = (false, false);
                 if let Some(writer) = stream.writer.take() {
                     writer.wake();
                 }
@@ -554,12 +571,12 @@ impl Inner {
 
     /// Tells the client which streams are served and which are not.
     pub(crate) fn say_last(&mut self) {
-        self.going = Going::Last;
+        self.going = Going::Last(self.last_id);
         frame::write_goaway(self.out.tail(), self.last_id, Code::NO_ERROR);
     }
 
     pub(crate) fn has_said_last(&self) -> bool {
-        matches!(self.going, Going::Last)
+        matches!(self.going, Going::Last(_))
     }
 
     /// Whether the connection has served all it will serve.

@@ -154,7 +154,7 @@ fn trailers_end_a_request_or_break_it() {
 
 #[test]
 fn requests_that_are_malformed() {
-    let refused: [&[u8]; 8] = [
+    let refused: [&[u8]; 9] = [
         &[0x86, 0x84, 0x41, 1, b'a'],
         &[0x82, 0x84, 0x41, 1, b'a'],
         &[0x82, 0x86, 0x41, 1, b'a'],
@@ -163,6 +163,7 @@ fn requests_that_are_malformed() {
         &[0x82, 0x86, 0x84, 0x41, 1, b'a', 0x00, 2, b't', b'e', 1, b'x'],
         &[0x82, 0x86, 0x84, 0x41, 1, b'a', 0x0f, 0x2a, 7, b'c', b'h', b'u', b'n', b'k', b'e', b'd'],
         &[0x82, 0x86, 0x84, 0x88, 0x41, 1, b'a'],
+        &[0x82, 0x86, 0x44, 0, 0x41, 1, b'a'],
     ];
     for block in refused {
         check(&[headers(1, END, block)], Some((1, Code::PROTOCOL_ERROR)));
@@ -185,6 +186,11 @@ fn floods_end_the_connection() {
     }
     let empty = frame(kind::DATA, 0, 1, b"");
     check(&[vec![headers(1, 0, GET)], vec![empty; 8]].concat(), calm);
+    // Padding gives back what it takes of the windows: it is as empty.
+    for padding in [&[0][..], &[3, 0, 0, 0]] {
+        let padded = frame(kind::DATA, flag::PADDED, 1, padding);
+        check(&[vec![headers(1, 0, GET)], vec![padded; 8]].concat(), calm);
+    }
     let reset = |i| frame(kind::RST_STREAM, 0, i, &8u32.to_be_bytes());
     let rapid: Vec<_> = (0..6).flat_map(|i| [headers(1 + 2 * i, END, GET), reset(1 + 2 * i)]).collect();
     check(&rapid, calm);
@@ -259,7 +265,7 @@ fn the_window_of_the_connection_holds_all_streams_up() {
     for key in [a, b, b] {
         assert_eq!(inner.poll_send(key, &mut data, true, &mut cx()), Poll::Pending);
     }
-    assert_eq!(inner.waiting, [a, b], "each waits once");
+    assert_eq!(inner.waiting, [b, a], "each waits once, whoever got nothing first");
     inner.feed(&window(0, 2));
     assert!(inner.waiting.is_empty());
     assert_eq!(inner.poll_send(b, &mut data, true, &mut cx()), Poll::Ready(Ok(2)));
@@ -406,4 +412,62 @@ fn a_name_finds_its_own_stream_or_none() {
     assert!(inner.streams.get(old).is_none() && inner.streams.get(new).is_some());
     assert_eq!(inner.send_head(old, true, |_| {}), Err(Gone));
     assert!(matches!(inner.poll_receive(old, 1, &mut cx()), Poll::Ready(Some(Err(_)))));
+}
+
+/// What is sent to a stream that waits, in the order in which the tasks of the streams run.
+#[test]
+fn large_replies_share_the_connection() {
+    let mut inner = greeted();
+    inner.feed(&[settings(&[(4, 1 << 30)]), window(0, 1 << 30)].concat());
+    let keys: Vec<Key> = (0..3).map(|i| open(&mut inner, 1 + 2 * i, END, GET)).collect();
+    let mut sent_of = [0; 3];
+    for round in 0..9 {
+        sent(&mut inner);
+        let order: Vec<Key> = if round == 0 { keys.clone() } else { inner.waiting.iter().copied().collect() };
+        assert_eq!(order.len(), 3, "all wait");
+        inner.wake_waiting();
+        for key in order {
+            let of = keys.iter().position(|k| *k == key).expect("a stream");
+            let mut data = Bytes::from(vec![0; 1 << 20]);
+            while let Poll::Ready(Ok(n)) = inner.poll_send(key, &mut data, false, &mut cx()) {
+                sent_of[of] += n;
+            }
+        }
+    }
+    assert_eq!(sent_of[0], sent_of[1]);
+    assert_eq!(sent_of[0], sent_of[2]);
+}
+
+/// Streams that are reset while they wait leave nothing behind, however long the window stays closed.
+#[test]
+fn whoever_is_gone_does_not_wait() {
+    let shared = std::sync::Arc::new(Shared::new(limits()));
+    *shared.lock() = greeted();
+    shared.lock().send_window = 0;
+    for i in 0..3 {
+        let mut inner = shared.lock();
+        inner.feed(&settings(&[(4, 100)]));
+        let key = open(&mut inner, 1 + 2 * i, END, GET);
+        let task = crate::h2::stream::StreamTask::new(shared.clone(), key);
+        assert_eq!(inner.poll_send(key, &mut Bytes::from_static(b"abc"), true, &mut cx()), Poll::Pending);
+        assert_eq!((inner.waiting.len(), inner.unserved), (1, 1));
+        inner.feed(&frame(kind::RST_STREAM, 0, key.id, &8u32.to_be_bytes()));
+        drop(inner);
+        drop(task);
+        let inner = shared.lock();
+        assert_eq!((inner.waiting.len(), inner.unserved), (0, 0));
+    }
+}
+
+/// RFC 9113 section 6.8: the last stream of a GOAWAY never rises.
+#[test]
+fn an_error_after_the_last_word_names_no_later_stream() {
+    let mut inner = greeted();
+    open(&mut inner, 1, END, GET);
+    inner.go();
+    inner.say_last();
+    inner.feed(&headers(3, END, GET));
+    sent(&mut inner);
+    inner.feed(&frame(kind::PING, 0, 0, b""));
+    assert_eq!(sent(&mut inner)[0].3, [0, 0, 0, 1, 0, 0, 0, Code::FRAME_SIZE_ERROR.0 as u8]);
 }

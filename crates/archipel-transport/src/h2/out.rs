@@ -104,6 +104,11 @@ impl Out {
             self.parts.pop_front();
         }
         self.written += n;
+        // A queue that is never empty would keep all that it ever held.
+        if self.written >= TAIL_BYTES && self.written >= self.tail.len() / 2 {
+            self.tail.drain(..self.written);
+            self.written = 0;
+        }
     }
 }
 
@@ -153,5 +158,39 @@ mod tests {
             let _ = out.poll_write(&mut socket, &mut Context::from_waker(Waker::noop()), &mut moved);
             assert!(socket.0 == expected && out.is_empty(), "{take} bytes a call");
         }
+    }
+
+    /// A client that reads a little less than it is sent never sees the queue empty: what is written must go all the same.
+    #[test]
+    fn a_queue_that_is_never_empty_does_not_grow() {
+        struct Once(usize);
+        impl AsyncWrite for Once {
+            fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+                match std::mem::take(&mut self.0).min(buf.len()) {
+                    0 => Poll::Pending,
+                    n => Poll::Ready(Ok(n)),
+                }
+            }
+            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+            fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+        }
+        let mut out = Out::default();
+        let (mut queued, mut taken) = (0u64, 0u64);
+        for _ in 0..2000 {
+            while out.len() < 64 * 1024 {
+                out.tail().extend((queued..queued + 500).map(|i| i as u8));
+                queued += 500;
+            }
+            let waited = out.len();
+            let _ = out.poll_write(&mut Once(20_000), &mut Context::from_waker(Waker::noop()), &mut false);
+            taken += (waited - out.len()) as u64;
+            assert!(out.tail.capacity() <= 512 * 1024, "{} bytes are held for {}", out.tail.capacity(), out.len());
+        }
+        let expected: Vec<u8> = (taken..queued).map(|i| i as u8).collect();
+        assert!(out.tail[out.written..] == expected, "bytes {taken} to {queued}");
     }
 }

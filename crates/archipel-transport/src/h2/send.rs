@@ -1,7 +1,8 @@
 //! Sends one reply on an HTTP/2 stream, at the pace of the client's window.
 
-use std::future::poll_fn;
-use std::task::{Context, Poll};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -141,9 +142,9 @@ async fn send_all<X: Delivery>(
         let sent = if end { stream.with(Inner::send_end) } else { Ok(()) };
         return if sent.is_ok() { End::Complete } else { End::ClientGone };
     }
-    let mut timer = LazyTimer::default();
+    let mut patience = Patience { timer: LazyTimer::default(), others: None, stall };
     while !data.is_empty() {
-        match poll_fn(|cx| poll_piece(stream, &mut data, end, &mut timer, stall, cx)).await {
+        match poll_fn(|cx| poll_piece(stream, &mut data, end, &mut patience, cx)).await {
             Ok(n) => exchange.body_sent(n as u64),
             Err(end) => return end,
         }
@@ -151,22 +152,43 @@ async fn send_all<X: Delivery>(
     End::Complete
 }
 
+/// How long a stream waits until its client counts as one that takes nothing.
+struct Patience {
+    timer: LazyTimer,
+    /// What the connection had sent of bodies when the timer was set, if it was the connection that held the stream up.
+    others: Option<u64>,
+    stall: Duration,
+}
+
+impl Patience {
+    fn poll(&mut self, stream: &StreamRef, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.timer.is_set() {
+                ready!(self.timer.poll_expired(cx));
+                // A client that takes the other replies is slow, not stalled: this one has its turn.
+                let others = stream.with(Inner::waits_for_others);
+                if others.is_none() || others == self.others {
+                    return Poll::Ready(());
+                }
+            }
+            self.others = stream.with(Inner::waits_for_others);
+            self.timer.set(Instant::now() + self.stall);
+        }
+    }
+}
+
 fn poll_piece(
     stream: &StreamRef,
     data: &mut Bytes,
     end: bool,
-    timer: &mut LazyTimer,
-    stall: Duration,
+    patience: &mut Patience,
     cx: &mut Context<'_>,
 ) -> Poll<Result<usize, End>> {
     if let Poll::Ready(sent) = stream.with(|conn, key| conn.poll_send(key, data, end, cx)) {
-        timer.clear();
+        patience.timer.clear();
         return Poll::Ready(sent.map_err(|_| End::ClientGone));
     }
-    if !timer.is_set() {
-        timer.set(Instant::now() + stall);
-    }
-    timer.poll_expired(cx).map(|()| Err(End::ClientStalled))
+    patience.poll(stream, cx).map(|()| Err(End::ClientStalled))
 }
 
 async fn run_tunnel<X: Delivery>(
@@ -176,9 +198,63 @@ async fn run_tunnel<X: Delivery>(
     idle: Duration,
 ) -> End {
     let mut client = Tunnel::new(stream.clone());
-    let sent = tunnel::join(&mut client, &mut *origin, idle).await;
+    let sent = {
+        let mut joined = pin!(tunnel::join(&mut client, &mut *origin, idle));
+        poll_fn(|cx| {
+            if let Poll::Ready(sent) = joined.as_mut().poll(cx) {
+                return Poll::Ready(sent);
+            }
+            // The client may go while only the origin's word is awaited.
+            stream.with(|conn, key| conn.poll_gone(key, cx)).map(|()| 0)
+        })
+        .await
+    };
     exchange.body_sent(sent);
     // RFC 8441 section 5: what a reset is to TCP. A tunnel that both sides have ended is not open any more.
     stream.with(|conn, key| conn.reset(key, Code::CANCEL));
     End::Complete
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::env::Http2Limits;
+    use crate::h2::conn::Shared;
+    use crate::h2::frame::{self, PREFACE, flag, kind};
+    use crate::h2::stream::StreamTask;
+
+    /// A stream whose client has a window of `window` bytes for it.
+    fn stream(window: u32) -> StreamTask {
+        let limits = Http2Limits { streams_max: 4, header_list_bytes_max: 1024, resets_max: 5, control_frames_max: 8 };
+        let shared = Arc::new(Shared::new(limits));
+        let mut input = PREFACE.to_vec();
+        frame::write_settings(&mut input, &[(frame::setting::INITIAL_WINDOW, window)]);
+        let get = [0x82, 0x86, 0x84, 0x41, 1, b'a'];
+        input.extend(frame::head(get.len(), kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1));
+        input.extend(get);
+        let (_, opened) = shared.lock().feed(&input);
+        StreamTask::new(shared, opened.expect("a request").key)
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_waits_for_others_is_not_stalled() {
+        for (window, waits) in [(0, None), (10, Some(7))] {
+            let task = stream(window);
+            let stream = task.stream();
+            let mut patience = Patience { timer: LazyTimer::default(), others: None, stall: Duration::from_millis(1) };
+            let mut first = true;
+            // Another stream is sent something after the timer was set, and then no more.
+            poll_fn(|cx| {
+                let polled = patience.poll(stream, cx);
+                if std::mem::take(&mut first) && polled.is_pending() {
+                    stream.with(|conn, _| conn.body_bytes += 7);
+                }
+                polled
+            })
+            .await;
+            assert_eq!(patience.others, waits, "what it knew of the others when it gave up");
+        }
+    }
 }

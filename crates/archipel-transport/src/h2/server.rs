@@ -70,6 +70,7 @@ pub(crate) async fn serve<H: Handler>(
         stalled: None,
         going: None,
     };
+    let ending = Ending(connection.clone());
     let mut registered = false;
     poll_fn(|cx| {
         if !registered {
@@ -79,9 +80,18 @@ pub(crate) async fn serve<H: Handler>(
         task.poll(cx)
     })
     .await;
-    connection.server.drain.forget(connection.conn.id);
-    connection.end();
+    drop(ending);
     task.linger().await;
+}
+
+/// Ends the connection for its streams, even where its task panics or is dropped: none of them waits for ever.
+struct Ending<H: Handler>(Arc<Connection<H>>);
+
+impl<H: Handler> Drop for Ending<H> {
+    fn drop(&mut self) {
+        self.0.server.drain.forget(self.0.conn.id);
+        self.0.end();
+    }
 }
 
 struct Task<H> {
@@ -218,6 +228,7 @@ impl<H: Handler> Task<H> {
     /// Writes what is queued. Ready once the socket has it all.
     fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut inner = self.connection.shared.lock();
+        let had_room = inner.has_room();
         inner.changed = false;
         if inner.out.is_empty() && !self.unflushed {
             return Poll::Ready(Ok(()));
@@ -227,6 +238,10 @@ impl<H: Handler> Task<H> {
         self.unflushed = written.is_pending();
         if moved && inner.has_room() && inner.send_window > 0 {
             inner.wake_waiting();
+        }
+        if !had_room && inner.has_room() {
+            // Until now it was us who did not read the rest of the head.
+            self.head_begun = self.head_begun.map(|_| Instant::now());
         }
         match &written {
             Poll::Pending if moved || self.stalled.is_none() => self.stalled = Some(Instant::now()),
@@ -271,7 +286,7 @@ impl<H: Handler> Task<H> {
             _ => (now + settings.keep_alive, Due::Nothing),
         };
         let others = [
-            (self.head_begun.map(|since| since + settings.request_head), Due::End),
+            (self.head_begun.filter(|_| inner.has_room()).map(|since| since + settings.request_head), Due::End),
             (self.stalled.map(|since| since + settings.send_progress), Due::Stalled),
         ];
         for (deadline, due) in others {

@@ -88,7 +88,8 @@ impl Inner {
             register(&mut stream.writer, cx.waker());
             // A stream that its own window holds up does not wait for the connection.
             if stream.send_window > 0 && !std::mem::replace(&mut stream.queued, true) {
-                self.waiting.push_back(key);
+                let served = stream.served;
+                self.wait(key, served);
             }
             return Poll::Pending;
         }
@@ -96,13 +97,42 @@ impl Inner {
         let n = piece.len();
         let last = end && data.is_empty();
         stream.send_window -= n as i64;
-        stream.send_closed = last;
+        (stream.send_closed, stream.served) = (last, true);
         self.send_window -= n as i64;
+        self.body_bytes += n as u64;
         let flags = if last { flag::END_STREAM } else { 0 };
         self.out.tail().extend_from_slice(&frame::head(n, kind::DATA, flags, key.id));
         self.out.push(piece);
         self.wake_task();
         Poll::Ready(Ok(n))
+    }
+
+    /// Takes a place in the queue of those that wait for the connection: whoever was sent nothing goes before those that
+    /// were, or a large reply would hold up all others until it has ended.
+    fn wait(&mut self, key: Key, served: bool) {
+        if served {
+            self.waiting.push_back(key);
+        } else {
+            self.waiting.insert(self.unserved, key);
+            self.unserved += 1;
+        }
+    }
+
+    /// Where a stream waits for the connection and not for its own window: how much of bodies was sent on that so far.
+    pub(crate) fn waits_for_others(&mut self, key: Key) -> Option<u64> {
+        let bytes = self.body_bytes;
+        self.sending(key).is_ok_and(|stream| stream.send_window > 0).then_some(bytes)
+    }
+
+    /// Ready once the client has reset the stream, or it has ended otherwise.
+    pub(crate) fn poll_gone(&mut self, key: Key, cx: &mut Context<'_>) -> Poll<()> {
+        match self.streams.get(key).filter(|stream| stream.reset.is_none()) {
+            None => Poll::Ready(()),
+            Some(stream) => {
+                register(&mut stream.writer, cx.waker());
+                Poll::Pending
+            }
+        }
     }
 
     /// Ready once nobody waits for the reply any more.
@@ -163,6 +193,12 @@ impl Inner {
         }
         if let Some(stream) = self.streams.remove(key) {
             self.credit(stream.received.len());
+            if stream.queued
+                && let Some(at) = self.waiting.iter().position(|waiting| *waiting == key)
+            {
+                self.waiting.remove(at);
+                self.unserved -= usize::from(at < self.unserved);
+            }
         }
         if self.streams.is_empty() {
             self.wake_task();

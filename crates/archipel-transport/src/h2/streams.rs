@@ -52,6 +52,8 @@ pub(crate) struct Stream {
     pub(crate) send_closed: bool,
     /// Stands in the queue of those that wait for the connection.
     pub(crate) queued: bool,
+    /// Something was sent of it since it was last woken out of that queue.
+    pub(crate) served: bool,
     pub(crate) reset: Option<Reset>,
     pub(crate) reader: Option<Waker>,
     pub(crate) writer: Option<Waker>,
@@ -71,6 +73,7 @@ impl Stream {
             head_sent: false,
             send_closed: false,
             queued: false,
+            served: false,
             reset: None,
             reader: None,
             writer: None,

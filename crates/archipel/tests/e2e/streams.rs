@@ -4,7 +4,8 @@ use anyhow::{Context as _, ensure};
 use archipel_testkit::chance::pattern;
 use archipel_testkit::h2client::H2Client;
 use archipel_testkit::h2origin::{H2Origin, Reply2};
-use archipel_testkit::h2raw::{Event, RawH2};
+use archipel_testkit::h2raw::{self, Event, RawH2, frame, kind};
+use archipel_testkit::hpack::encode;
 use archipel_testkit::origin::{Act, Gate, ScriptedOrigin};
 use archipel_testkit::tls::TestCa;
 use archipel_testkit::wire::Target;
@@ -22,6 +23,8 @@ crate::tests![
     upload_to_a_slow_origin_is_bounded,
     websocket_echo,
     extended_connect_is_announced_and_works,
+    h2_tunnel_ends_with_its_stream,
+    h2_slow_reader_owes_no_head,
     grpc_with_trailers_over_http2_origin,
     grpc_trailers_only,
     http2_origin_streams_both_ways,
@@ -222,6 +225,61 @@ async fn extended_connect_is_announced_and_works() -> Outcome {
     ensure!(received.method() == "GET" && received.get("upgrade") == Some("websocket"), "{received:?}");
     ensure!(received.get("sec-websocket-key").is_some(), "{received:?}");
     drop(h2);
+    node.stop().await
+}
+
+/// The client has ended its side and then resets the stream, while the origin says nothing.
+async fn h2_tunnel_ends_with_its_stream() -> Outcome {
+    let origin = ScriptedOrigin::start().await?;
+    origin.on("/chat", vec![Act::send(SWITCH), Act::Wait(Gate::new())]);
+    let node = Node::start("tunnel-reset", origin.address(), &[], &[]).await?;
+    let mut h2 = RawH2::connect(&node.target()?).await?;
+    let fields = [
+        (":method", "CONNECT"),
+        (":protocol", "websocket"),
+        (":scheme", "http"),
+        (":authority", HOST),
+        (":path", "/chat"),
+        ("sec-websocket-version", "13"),
+    ];
+    let stream = h2.send_head(&fields, false).await;
+    ensure!(h2.read_head(stream).await?.is_ok_and(|head| head.status == 200), "no tunnel");
+    h2.send_data(stream, b"bye", true).await;
+    // The answer to a PING comes after what the stream's end did.
+    h2.send(&frame(kind::PING, 0, 0, b"12345678")).await;
+    while !h2.counts.contains_key(&kind::PING) && h2.read_frame().await? {}
+    h2.send(&frame(kind::RST_STREAM, 0, stream, &8_u32.to_be_bytes())).await;
+    let logged = |log: &archipel_testkit::play::LogTap| log.all().iter().any(|r| r["path"] == "/chat").then_some(());
+    node.world.log.wait_for("the tunnel's record", logged).await?;
+    drop(h2);
+    node.stop().await
+}
+
+/// While the client takes a reply slowly its frames are not looked at: what is left of them is no head that it is slow with.
+async fn h2_slow_reader_owes_no_head() -> Outcome {
+    const BYTES: u64 = 128 << 10;
+    let origin = ScriptedOrigin::start().await?;
+    let head = format!("HTTP/1.1 200 OK\r\nCache-Control: max-age=600\r\nContent-Length: {BYTES}\r\n\r\n");
+    origin.on("/stored", vec![Act::send(head), Act::SendPattern { seed: 3, count: BYTES }]);
+    let node = Node::start("slow-head", origin.address(), &["timeouts.request_head = \"1s\""], &[]).await?;
+    node.client().await?.get(HOST, "/stored").await?;
+    let target = Target { receive_bytes: Some(64 << 10), ..node.target()? };
+    let mut h2 = RawH2::connect(&target).await?;
+    while h2.peer.is_empty() && h2.read_frame().await? {}
+    // All at once: the answers to the first ones fill what the kernel takes, and leave no room for the others.
+    let ask = encode(&RawH2::get(HOST, "/stored"));
+    let streams = (0..60).map(|i| 1 + 2 * i);
+    let ask = |stream| frame(kind::HEADERS, h2raw::END_HEADERS | h2raw::END_STREAM, stream, &ask);
+    h2.send(&streams.clone().flat_map(ask).collect::<Vec<u8>>()).await;
+    // Whoever is really slow with a head tells the time.
+    let mut clock = node.client().await?;
+    clock.send("GET / HTTP/1.1\r\nHost: ").await;
+    clock.read_head(false).await?;
+    for stream in streams {
+        ensure!(h2.read_head(stream).await?.is_ok_and(|head| head.status == 200), "no reply on {stream}");
+        let (body, _, refused) = h2.read_rest(stream).await?;
+        ensure!(body.len() as u64 == BYTES && refused.is_none(), "{stream}: {} bytes, {refused:?}", body.len());
+    }
     node.stop().await
 }
 
