@@ -100,24 +100,28 @@ impl Disk {
     /// What the next process finds after this one was killed now: every byte that was written.
     pub(crate) fn after_kill(&self, seed: u64) -> Self {
         let next = Self::new(seed);
-        for (path, content) in self.0.files.lock().unwrap().iter() {
+        for (path, content) in self.named() {
             let content = content.lock().unwrap().clone();
-            next.0.files.lock().unwrap().insert(path.clone(), Arc::new(Mutex::new(content)));
+            next.0.files.lock().unwrap().insert(path, Arc::new(Mutex::new(content)));
         }
         next
     }
 
+    /// What has a name. The list's lock is not held while a file's is taken: who writes holds a file's and asks for the list.
+    fn named(&self) -> Vec<(PathBuf, Content)> {
+        let files = self.0.files.lock().unwrap();
+        files.iter().map(|(path, content)| (path.clone(), Arc::clone(content))).collect()
+    }
+
     /// Files by name, as they are.
     pub(crate) fn files(&self) -> Vec<(String, Vec<u8>)> {
-        let files = self.0.files.lock().unwrap();
-        let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
-        files.iter().map(|(path, content)| (name(path), content.lock().unwrap().clone())).collect()
+        let name = |path: PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+        self.named().into_iter().map(|(path, content)| (name(path), content.lock().unwrap().clone())).collect()
     }
 
     /// Changes a file's bytes.
     pub(crate) fn edit(&self, name: &str, edit: impl FnOnce(&mut Vec<u8>)) {
-        let files = self.0.files.lock().unwrap();
-        let (_, content) = files.iter().find(|(path, _)| path.ends_with(name)).unwrap();
+        let (_, content) = self.named().into_iter().find(|(path, _)| path.ends_with(name)).unwrap();
         edit(&mut content.lock().unwrap());
     }
 
