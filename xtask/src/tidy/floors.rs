@@ -11,6 +11,8 @@ use super::Finding;
 const FLOORS: &[(&str, u8)] = &[
     ("archipel-http", 1),
     ("archipel-codings", 1),
+    ("archipel-rules", 1),
+    ("archipel-waf", 1),
     ("archipel-config", 2),
     ("archipel-transport", 3),
     ("archipel-cache", 3),

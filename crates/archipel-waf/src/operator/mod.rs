@@ -1,0 +1,1 @@
+//! Operators: what compares a value with the argument of a rule.

@@ -1,0 +1,1 @@
+//! Transformations: what a value goes through before an operator sees it.
