@@ -5,5 +5,6 @@
 //! zone is: text, addresses and time come in as arguments.
 
 pub mod body;
+pub mod byte_set;
 pub mod operator;
 pub mod transform;
