@@ -7,4 +7,12 @@
 pub mod body;
 pub mod byte_set;
 pub mod operator;
+mod prefilter;
+mod program;
+mod seclang;
+pub mod transaction;
 pub mod transform;
+
+pub use program::{Mode, RuleSet};
+pub use seclang::{Error, Files, NoFiles, Source};
+pub use transaction::{Budget, Clock, Connection, Interruption, Match, Scratch, Transaction, Verdict};
