@@ -17,6 +17,7 @@ mod slow;
 mod small_origin;
 mod soak;
 mod tidy;
+mod waf;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -54,6 +55,8 @@ enum Command {
     Collapse(collapse::Options),
     /// Run http-tests/cache-tests against a fresh edge
     CacheTests(cache_tests::Options),
+    /// Measure what the firewall catches of labelled sets, and what it lets pass
+    WafQuality(waf::quality::Options),
     /// Run the cache's own conformance set, over HTTP/1.1 and HTTP/2
     Conformance,
 }
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Command::Chaos(options) => chaos::run(&root(), &options),
         Command::Collapse(options) => collapse::run(&root(), &options),
         Command::CacheTests(options) => cache_tests::run(&root(), &options),
+        Command::WafQuality(options) => waf::quality::run(&root(), &options),
         Command::Conformance => conformance::run(&root()),
     };
     match done {

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
+use super::Engine;
 use super::request::Request;
 use super::rules::Rules;
 use crate::process::{self, Folder};
@@ -86,15 +87,6 @@ impl ModSecurity {
         Ok(Self { child, input, output, about, _rules: folder })
     }
 
-    /// Runs a transaction.
-    ///
-    /// # Errors
-    /// The peer has ended.
-    pub fn run(&mut self, request: &Request) -> Result<Outcome> {
-        self.ask(b"T", request)?;
-        answer(&mut self.output)
-    }
-
     /// Runs a transaction `repeat` times: the processor time of each run.
     ///
     /// # Errors
@@ -112,6 +104,13 @@ impl ModSecurity {
         input.write_all(command)?;
         request.write_frame(input)?;
         input.flush().context("the peer has ended")
+    }
+}
+
+impl Engine for ModSecurity {
+    fn run(&mut self, request: &Request) -> Result<Outcome> {
+        self.ask(b"T", request)?;
+        answer(&mut self.output)
     }
 }
 
