@@ -85,7 +85,7 @@ pub(crate) enum Base {
     Call(Box<Call>),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
     At(usize),
     Key(Box<[u8]>),
@@ -104,8 +104,6 @@ impl Operand {
 pub(crate) struct Call {
     pub function: Function,
     pub arguments: Vec<Argument>,
-    /// Type of the result of one call.
-    pub returns: Type,
     pub each: bool,
     pub span: Span,
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use crate::ast::{Argument, ArgumentKind, Logic};
 use crate::diagnostic::{Code, Diagnostic};
-use crate::field::{Fields, Phase};
+use crate::field::{Field, Fields, Phase};
 use crate::list::Lists;
 use crate::parser::{Parsed, Parser, Part, Purpose};
 use crate::program::{ArgumentNode, Node, argument, decision};
@@ -17,6 +17,7 @@ use crate::value::{Type, Value};
 pub struct Expression {
     text: Box<str>,
     pub(crate) logic: Logic,
+    fields: Box<[Field]>,
 }
 
 impl Expression {
@@ -33,15 +34,20 @@ impl Expression {
     /// # Errors
     /// The first thing that is wrong.
     pub fn parse_in(text: &str, phase: Phase) -> Result<Self, Diagnostic> {
-        let parse = || Parser::new(text, Purpose { phase, values: false })?.filter();
-        let logic = parse().map_err(|error| settled(error, text))?;
-        Ok(Self { text: text.into(), logic })
+        let (logic, fields) = parsed(text, Purpose { phase, values: false }, |parser| parser.filter())?;
+        Ok(Self { text: text.into(), logic, fields })
     }
 
     /// The text that was read.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The fields that it names, each once.
+    #[must_use]
+    pub fn fields(&self) -> &[Field] {
+        &self.fields
     }
 }
 
@@ -57,6 +63,7 @@ pub struct ValueExpression {
     text: Box<str>,
     argument: Argument,
     kind: Type,
+    fields: Box<[Field]>,
 }
 
 impl ValueExpression {
@@ -65,10 +72,9 @@ impl ValueExpression {
     /// # Errors
     /// The first thing that is wrong.
     pub fn parse(text: &str, phase: Phase) -> Result<Self, Diagnostic> {
-        let parse = || Parser::new(text, Purpose { phase, values: true })?.value();
-        let argument = parse().map_err(|error| settled(error, text))?;
+        let (argument, fields) = parsed(text, Purpose { phase, values: true }, |parser| parser.value())?;
         let kind = argument.kind();
-        Ok(Self { text: text.into(), argument, kind })
+        Ok(Self { text: text.into(), argument, kind, fields })
     }
 
     /// Reads an expression that makes a text.
@@ -94,6 +100,12 @@ impl ValueExpression {
         &self.text
     }
 
+    /// The fields that it names, each once.
+    #[must_use]
+    pub fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
     /// The type of the value that it makes.
     #[must_use]
     pub fn kind(&self) -> Type {
@@ -109,7 +121,7 @@ impl fmt::Debug for ValueExpression {
 
 impl Parser<'_> {
     /// A value, and nothing behind it.
-    fn value(mut self) -> Parsed<Argument> {
+    fn value(&mut self) -> Parsed<Argument> {
         let start = self.lexer.peek();
         let argument = if self.lexer.at_string() || matches!(start, Some(b'0'..=b'9' | b'-')) {
             self.argument()?
@@ -129,6 +141,23 @@ impl Parser<'_> {
         self.end()?;
         Ok(argument)
     }
+}
+
+/// What `read` makes of the text, and the fields that it names.
+fn parsed<T>(
+    text: &str,
+    purpose: Purpose,
+    read: impl FnOnce(&mut Parser<'_>) -> Parsed<T>,
+) -> Result<(T, Box<[Field]>), Diagnostic> {
+    let parse = || {
+        let mut parser = Parser::new(text, purpose)?;
+        let result = read(&mut parser)?;
+        let mut fields = parser.fields;
+        fields.sort_unstable();
+        fields.dedup();
+        Ok((result, fields.into()))
+    };
+    parse().map_err(|error| settled(error, text))
 }
 
 /// Moves the ends of the span into the text and between characters.

@@ -10,6 +10,8 @@
 //! - [`Fields`] is what a request implements: [`Field`] in, [`Value`] out, borrowed, and only when it is asked for. Maps
 //!   (headers) are a [`MapSource`]. [`Value::Nil`] means not known; the documented default stands for it.
 //! - [`Lists`] holds what `$name` means; a [`List`]'s items can be replaced while filters use it.
+//! - [`RuleIndex`] holds many filters and evaluates only those that can match: [`RuleIndex::matches`] gives their numbers in
+//!   order. [`Filter::explain`] tells the value of every part of one.
 //! - [`Field::all`] and [`Function::all`] are the tables behind it all.
 //!
 //! ```
@@ -33,10 +35,12 @@
 mod ast;
 mod builtins;
 mod diagnostic;
+mod explain;
 mod expression;
 mod field;
 mod field_map;
 mod functions;
+mod index;
 mod lexer;
 pub mod limits;
 mod list;
@@ -44,14 +48,18 @@ mod parser;
 mod program;
 mod regexes;
 mod sets;
+#[cfg(test)]
+mod testing;
 mod value;
 mod wildcard;
 
 pub use diagnostic::{Code, Diagnostic};
+pub use explain::Explained;
 pub use expression::{Expression, Filter, Formula, ValueExpression};
 pub use field::{ALIASES, Field, FieldSpec, Fields, Phase};
 pub use field_map::FieldMap;
 pub use functions::{Function, FunctionSpec, Place};
+pub use index::{Matches, RuleIndex};
 pub use list::{HostSet, List, ListItems, ListKind, Lists, WrongKind};
 pub use sets::{AddressError, AddressRange, AddressSet, IntSet};
 pub use value::{Array, EmptyMap, MapSource, Scalar, Type, Value};

@@ -10,7 +10,7 @@ mod operand;
 
 use crate::ast::{Chain, Logic, LogicKind, Operand, Span};
 use crate::diagnostic::{Code, Diagnostic};
-use crate::field::Phase;
+use crate::field::{Field, Phase};
 use crate::functions::Function;
 use crate::lexer::Lexer;
 use crate::limits::{EXPRESSION_BYTES_MAX, NESTING_MAX, NODES_MAX};
@@ -42,6 +42,8 @@ pub(crate) struct Parser<'a> {
     regexes: usize,
     /// Functions that may be used once, and where they were.
     once: Vec<(Function, Span)>,
+    /// Fields that the expression names.
+    pub(crate) fields: Vec<Field>,
 }
 
 impl<'a> Parser<'a> {
@@ -54,11 +56,11 @@ impl<'a> Parser<'a> {
             return Err(Diagnostic::new(Code::Empty, 0..0, "the expression is empty"));
         }
         let lexer = Lexer::new(text);
-        Ok(Self { lexer, purpose, nesting: 0, nodes: 0, regexes: 0, once: Vec::new() })
+        Ok(Self { lexer, purpose, nesting: 0, nodes: 0, regexes: 0, once: Vec::new(), fields: Vec::new() })
     }
 
     /// A decision, and nothing behind it.
-    pub fn filter(mut self) -> Parsed<Logic> {
+    pub fn filter(&mut self) -> Parsed<Logic> {
         let part = self.part(None)?;
         let logic = self.decision(part)?;
         self.end()?;

@@ -20,6 +20,7 @@ use crate::value::Value;
 use crate::wildcard::Wildcard;
 
 pub(crate) use compile::{argument, decision};
+pub(crate) use eval::descend;
 
 /// A decision.
 #[derive(Clone, Debug)]
@@ -74,7 +75,6 @@ pub(crate) struct CallNode {
     pub first: ArgumentNode,
     pub rest: Box<[ArgumentNode]>,
     pub each: bool,
-    pub span: Span,
 }
 
 #[derive(Clone, Debug)]

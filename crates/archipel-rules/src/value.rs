@@ -158,7 +158,7 @@ pub trait MapSource {
     /// The value of a key; nil where there is none.
     fn get<'a>(&'a self, key: &[u8]) -> Value<'a>;
 
-    /// Calls `each` with every key and its value, in order, until it breaks.
+    /// Calls `each` once for every key, with its value as [`get`](Self::get) gives it, in order, until it breaks.
     fn entries<'a>(&'a self, each: &mut dyn FnMut(&'a [u8], Value<'a>) -> ControlFlow<()>) -> ControlFlow<()>;
 }
 

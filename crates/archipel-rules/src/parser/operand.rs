@@ -3,7 +3,7 @@
 use super::{Parsed, Parser, Part};
 use crate::ast::{Argument, ArgumentKind, Base, Call, Literal, Logic, LogicKind, Operand, Quantifier, Span, Step};
 use crate::diagnostic::{Code, Diagnostic, suggestion};
-use crate::field::{ALIASES, Field, Phase};
+use crate::field::{ALIASES, Field};
 use crate::functions::{Function, check_call};
 use crate::limits::{ARGUMENTS_MAX, INDEXES_MAX};
 use crate::value::Type;
@@ -38,14 +38,14 @@ impl Parser<'_> {
         }
     }
 
-    fn field(&self, name: &str, span: Span, call: bool) -> Parsed<Field> {
+    fn field(&mut self, name: &str, span: Span, call: bool) -> Parsed<Field> {
         let Some(field) = Field::named(name) else { return Err(unknown(name, span, call)) };
         if field.spec().phase > self.purpose.phase {
             let message = format!("`{name}` has no value before there is a response");
             let help = "rules that look at responses run in a phase of their own";
             return Err(Diagnostic::new(Code::WrongPhase, span, message).help(help));
         }
-        debug_assert!(self.purpose.phase != Phase::Request || field.spec().phase == Phase::Request);
+        self.fields.push(field);
         Ok(field)
     }
 
@@ -107,7 +107,7 @@ impl Parser<'_> {
         let returns = check_call(function, &arguments, self.purpose.values, span)?;
         self.once(function, name)?;
         let each = arguments.first().is_some_and(Argument::each);
-        let call = Call { function, arguments, returns, each, span };
+        let call = Call { function, arguments, each, span };
         let kind = if each { returns.array() } else { Some(returns) };
         let kind = kind.ok_or_else(|| Diagnostic::new(Code::WrongType, span, "arrays are nested too deeply"))?;
         Ok((Base::Call(Box::new(call)), kind))

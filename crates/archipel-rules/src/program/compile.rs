@@ -52,7 +52,7 @@ fn source(operand: &Operand, lists: &Lists) -> Compiled<Source> {
             };
             let builtin = Builtin::new(call)?;
             let rest = rest.iter().map(|rest| argument(rest, lists)).collect::<Compiled<_>>()?;
-            SourceBase::Call(Box::new(CallNode { builtin, first, rest, each: call.each, span: call.span }))
+            SourceBase::Call(Box::new(CallNode { builtin, first, rest, each: call.each }))
         }
     };
     Ok(Source { base, steps: operand.steps.clone().into(), span: operand.span })

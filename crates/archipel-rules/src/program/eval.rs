@@ -163,9 +163,9 @@ fn stepped<'a>(value: Value<'a>, step: &Step) -> Value<'a> {
 }
 
 /// Follows the steps, calling `each` for every end. Behind a `[*]`, an end that is missing is nil.
-fn descend<'a>(
+pub(crate) fn descend<'a>(
     value: Value<'a>,
-    steps: &'a [Step],
+    steps: &[Step],
     each: &mut dyn FnMut(Value<'a>) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
     let split = steps.iter().position(|step| *step == Step::Each);
