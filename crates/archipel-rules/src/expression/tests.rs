@@ -1,0 +1,182 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::{AddressSet, Field, FieldMap, HostSet, IntSet, List, ListItems};
+
+/// The request that the tables ask about.
+fn request() -> FieldMap {
+    FieldMap::new()
+        .text(Field::HttpHost, "www.Example.com")
+        .text(Field::HttpRequestMethod, "GET")
+        .text(Field::HttpRequestUri, "/articles/2008/index.html?filter=waf&filter=botm&filter=cdn")
+        .text(Field::HttpRequestUriPath, "/articles/2008/index.html")
+        .text(Field::HttpRequestUriQuery, "filter=waf&filter=botm&filter=cdn")
+        .text(Field::HttpRequestFullUri, "https://example.com/a/sub/folder/?name=value")
+        .text(Field::HttpUserAgent, b"Mozilla/5.0 \xff\xfe (curl)")
+        .address(Field::IpSrc, "203.0.113.7".parse().expect("an address"))
+        .text(Field::IpSrcCountry, "GB")
+        .int(Field::IpSrcAsnum, 64512)
+        .int(Field::CfEdgeServerPort, 8443)
+        .bool(Field::Ssl, true)
+        .map(Field::HttpRequestUriArgs, [("filter", "waf"), ("filter", "botm"), ("filter", "cdn")])
+        .texts(Field::HttpRequestUriArgsNames, ["filter", "filter", "filter"])
+        .map(
+            Field::HttpRequestHeaders,
+            [
+                ("accept", "application/json"),
+                ("x-multi", "One"),
+                ("x-multi", "two"),
+                ("client_id", "MTIzYWJj"),
+                ("x-categories", "groceries,,electronics"),
+            ],
+        )
+        .texts(Field::HttpRequestHeadersNames, ["Accept", "X-Multi", "X-Multi", "client_id", "x-categories"])
+        .texts(
+            Field::HttpRequestHeadersValues,
+            ["application/json", "One", "two", "MTIzYWJj", "groceries,,electronics"],
+        )
+        .text_lists(Field::HttpRequestBodyMultipartNames, [vec!["username"], vec!["picture"], vec![]])
+        .ints(Field::CfBotManagementDetectionIds, [33_554_817, 7])
+}
+
+fn lists() -> Lists {
+    let mut lists = Lists::new();
+    let addresses = ["203.0.113.0/24", "2001:db8::/32"].map(|range| range.parse().expect("a range"));
+    lists.insert("office_network", Arc::new(List::new(ListItems::Addresses(AddressSet::new(addresses)))));
+    lists.insert("asns", Arc::new(List::new(ListItems::Ints(IntSet::new([(64512, 64512)])))));
+    lists.insert("hosts", Arc::new(List::new(ListItems::Hosts(HostSet::new(["*.example.com", "other.org"])))));
+    lists
+}
+
+#[track_caller]
+fn check(table: &[(&str, bool)]) {
+    let (request, lists) = (request(), lists());
+    for (text, expected) in table {
+        let expression = Expression::parse(text).unwrap_or_else(|error| panic!("{}", error.render(text)));
+        let filter = Filter::compile(&expression, &lists).unwrap_or_else(|error| panic!("{}", error.render(text)));
+        assert_eq!(filter.matches(&request), *expected, "{text}");
+    }
+}
+
+#[test]
+fn comparisons() {
+    check(&[
+        (r#"http.request.method eq "GET""#, true),
+        (r#"http.request.method == "get""#, false),
+        (r#"http.request.method ne "POST""#, true),
+        (r#"http.request.method != "GET""#, false),
+        (r#"http.request.method lt "GETA""#, true),
+        (r#"http.request.method < "GET""#, false),
+        (r#"http.request.method le "GET""#, true),
+        (r#"http.request.method <= "GES""#, false),
+        (r#"http.request.method gt "GES""#, true),
+        (r#"http.request.method > "GET""#, false),
+        (r#"http.request.method ge "GET""#, true),
+        (r#"http.request.method >= "GETA""#, false),
+        ("cf.edge.server_port eq 8443", true),
+        ("cf.edge.server_port == 0x20fb", true),
+        ("cf.edge.server_port == 020373", true),
+        ("cf.edge.server_port ne 443", true),
+        ("cf.edge.server_port lt 8443", false),
+        ("cf.edge.server_port le 8443", true),
+        ("cf.edge.server_port gt -1", true),
+        ("cf.edge.server_port ge 8444", false),
+        ("ip.src eq 203.0.113.7", true),
+        ("ip.src == ::ffff:203.0.113.7", true),
+        ("ip.src ne 203.0.113.7", false),
+        ("ip.src != 2001:db8::1", true),
+        ("ssl", true),
+        ("not ssl", false),
+        ("!ssl", false),
+        ("! ! ssl", true),
+    ]);
+}
+
+#[test]
+fn texts() {
+    check(&[
+        (r#"http.request.uri.path contains "/2008/""#, true),
+        (r#"http.request.uri.path contains """#, true),
+        (r#"http.request.uri.path contains "/2009/""#, false),
+        (r#"http.request.uri.path matches "^/articles/200[7-8]/""#, true),
+        (r#"http.request.uri.path ~ "\.html$""#, true),
+        (r#"http.request.uri.path matches r"/index\.htm$""#, false),
+        (r##"http.request.uri.path matches r#"index"#"##, true),
+        (r#"http.user_agent matches "\xff\xfe""#, true),
+        (r#"http.user_agent contains "\xff\xfe""#, true),
+        (r#"http.user_agent contains "\377""#, true),
+        (r#"http.user_agent matches "(?i)MOZILLA.*CURL""#, true),
+        (r#"http.request.full_uri wildcard "https://example.com/a/*""#, true),
+        (r#"http.request.full_uri wildcard "HTTPS://EXAMPLE.com/a/*""#, true),
+        (r#"http.request.full_uri strict wildcard "HTTPS://EXAMPLE.com/a/*""#, false),
+        (r#"http.request.full_uri strict  wildcard "https://*/sub/*=value""#, true),
+        (r#"http.request.full_uri wildcard "*.example.com/*""#, false),
+        (r#"http.host wildcard "www.example.com""#, true),
+        (r#"http.host strict wildcard "www.example.com""#, false),
+    ]);
+}
+
+#[test]
+fn sets() {
+    check(&[
+        (r#"http.request.method in {"GET" "HEAD"}"#, true),
+        (r#"http.request.method in { r"POST" "PUT" }"#, false),
+        ("cf.edge.server_port in {80 443 8000..9000}", true),
+        ("cf.edge.server_port in {80 443}", false),
+        ("ip.src in {198.51.100.1 203.0.113.0/24}", true),
+        ("ip.src in {203.0.113.3..203.0.113.7}", true),
+        ("ip.src in {2001:db8::/32 ::/0}", false),
+        ("ip.src in $office_network", true),
+        ("ip.src.asnum in $asns", true),
+        ("http.host in $hosts", true),
+        ("not ip.src in $office_network", false),
+    ]);
+}
+
+#[test]
+fn precedence() {
+    check(&[
+        ("ssl or ssl and not ssl", true),
+        ("(ssl or ssl) and not ssl", false),
+        ("ssl xor ssl or ssl", true),
+        ("ssl xor ssl and not ssl", true),
+        ("ssl ^^ ssl", false),
+        ("ssl ^^ ssl ^^ ssl", true),
+        ("ssl && !ssl || ssl", true),
+        (r#"not http.host eq "a" and ssl"#, true),
+        (r#"not (http.host eq "a" or ssl)"#, false),
+    ]);
+}
+
+#[test]
+fn arrays_and_maps() {
+    check(&[
+        (r#"http.request.headers.names[0] == "Accept""#, true),
+        (r#"http.request.headers.names[9] == "Accept""#, false),
+        (r#"http.request.headers.names[9] != "Accept""#, false),
+        (r#"not http.request.headers.names[9] == "Accept""#, true),
+        (r#"any(http.request.headers.names[*] == "X-Multi")"#, true),
+        (r#"any(lower(http.request.headers.names[*])[*] == "x-multi")"#, true),
+        (r#"http.request.headers["accept"][0] == "application/json""#, true),
+        (r#"any(http.request.headers["accept"][*] == "application/json")"#, true),
+        (r#"any(http.request.headers["accept"][*] == "text/plain")"#, false),
+        (r#"all(http.request.headers["x-multi"][*] matches "^[a-zA-Z]+$")"#, true),
+        (r#"all(http.request.headers["x-multi"][*] == "two")"#, false),
+        (r#"any(http.request.headers["none"][*] == "two")"#, false),
+        (r#"all(http.request.headers["none"][*] == "two")"#, true),
+        (r#"any(http.request.headers[*][*] == "two")"#, true),
+        (r#"len(http.request.uri.args["filter"][1]) == 4"#, true),
+        (r#"all(len(http.request.uri.args["filter"][*])[*] in {3 4})"#, true),
+        (r#"all(not len(http.request.uri.args["filter"][*])[*] in {3 4})"#, false),
+        (r#"len(http.request.uri.args["filter"]) >= 0"#, true),
+        (r#"not len(http.request.uri.args["order"]) >= 0"#, true),
+        (r#"any(http.request.body.multipart.names[*][0] == "picture")"#, true),
+        (r#"any(cf.bot_management.detection_ids[*] eq 7)"#, true),
+        (r#"any(starts_with(http.request.headers.names[*], "X-"))"#, true),
+        (r#"any(starts_with(http.request.headers.names[*], "X-")[*])"#, true),
+        (r#"all(starts_with(http.request.headers["none"][*], "X-"))"#, false),
+        (r#"any(http.request.headers.names[*] == "Accept" and http.request.headers.names[*] == "X-Multi")"#, false),
+        (r#"any(http.request.headers.names[*] == "Accept" xor http.request.headers.names[*] == "X-Multi")"#, true),
+        (r#"(any(decode_base64(http.request.headers["client_id"][*])[*] eq "123abc"))"#, true),
+    ]);
+}
