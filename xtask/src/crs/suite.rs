@@ -209,7 +209,11 @@ fn expand(data: &str) -> Result<String> {
     Ok(text)
 }
 
-fn read_output(output: &Node) -> Result<Output> {
+/// Reads the expectations of a stage.
+///
+/// # Errors
+/// They have something that this runner does not know.
+pub fn read_output(output: &Node) -> Result<Output> {
     output.map(&[
         "status",
         "response_contains",
