@@ -40,6 +40,8 @@ mod expression;
 mod field;
 mod field_map;
 mod functions;
+#[cfg(test)]
+mod hostile_tests;
 mod index;
 mod lexer;
 pub mod limits;

@@ -1,43 +1,8 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::{AddressSet, Field, FieldMap, HostSet, IntSet, List, ListItems};
-
-/// The request that the tables ask about.
-fn request() -> FieldMap {
-    FieldMap::new()
-        .text(Field::HttpHost, "www.Example.com")
-        .text(Field::HttpRequestMethod, "GET")
-        .text(Field::HttpRequestUri, "/articles/2008/index.html?filter=waf&filter=botm&filter=cdn")
-        .text(Field::HttpRequestUriPath, "/articles/2008/index.html")
-        .text(Field::HttpRequestUriQuery, "filter=waf&filter=botm&filter=cdn")
-        .text(Field::HttpRequestFullUri, "https://example.com/a/sub/folder/?name=value")
-        .text(Field::HttpUserAgent, b"Mozilla/5.0 \xff\xfe (curl)")
-        .address(Field::IpSrc, "203.0.113.7".parse().expect("an address"))
-        .text(Field::IpSrcCountry, "GB")
-        .int(Field::IpSrcAsnum, 64512)
-        .int(Field::CfEdgeServerPort, 8443)
-        .bool(Field::Ssl, true)
-        .map(Field::HttpRequestUriArgs, [("filter", "waf"), ("filter", "botm"), ("filter", "cdn")])
-        .texts(Field::HttpRequestUriArgsNames, ["filter", "filter", "filter"])
-        .map(
-            Field::HttpRequestHeaders,
-            [
-                ("accept", "application/json"),
-                ("x-multi", "One"),
-                ("x-multi", "two"),
-                ("client_id", "MTIzYWJj"),
-                ("x-categories", "groceries,,electronics"),
-            ],
-        )
-        .texts(Field::HttpRequestHeadersNames, ["Accept", "X-Multi", "X-Multi", "client_id", "x-categories"])
-        .texts(
-            Field::HttpRequestHeadersValues,
-            ["application/json", "One", "two", "MTIzYWJj", "groceries,,electronics"],
-        )
-        .text_lists(Field::HttpRequestBodyMultipartNames, [vec!["username"], vec!["picture"], vec![]])
-        .ints(Field::CfBotManagementDetectionIds, [33_554_817, 7])
-}
+use crate::testing::request_of_documentation as request;
+use crate::{AddressSet, HostSet, IntSet, List, ListItems};
 
 fn lists() -> Lists {
     let mut lists = Lists::new();

@@ -161,8 +161,9 @@ fn test(source: &Source, check: &Check) -> Option<Vec<Atom>> {
         Check::Ip(true, address) => Some(vec![place.atom(AtomTest::Addresses(AddressRange::one(*address)))]),
         Check::Contains(finder) => Some(vec![place.holds(finder.needle(), Anchor::Anywhere)?]),
         Check::Matches(regex) => {
-            let literals = literals::required(regex.pattern())?;
-            literals.iter().map(|literal| place.holds(literal, Anchor::Anywhere)).collect()
+            let required = literals::required(regex.pattern())?;
+            let anchor = if required.start { Anchor::Start } else { Anchor::Anywhere };
+            required.literals.iter().map(|literal| place.holds(literal, anchor)).collect()
         }
         Check::Wildcard(wildcard) if !wildcard.has_star() => {
             Some(vec![place.equals(wildcard.start(), !wildcard.strict())])
