@@ -145,3 +145,61 @@ fn arrays_and_maps() {
         (r#"(any(decode_base64(http.request.headers["client_id"][*])[*] eq "123abc"))"#, true),
     ]);
 }
+
+#[test]
+fn threads_share_them() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Expression>();
+    shared::<Filter>();
+    shared::<Formula>();
+    shared::<Lists>();
+    shared::<crate::RuleIndex>();
+}
+
+#[test]
+fn a_list_changes_under_a_filter() {
+    let ints = |number| ListItems::Ints(IntSet::new([(number, number)]));
+    let list = Arc::new(List::new(ints(1)));
+    let mut lists = Lists::new();
+    lists.insert("asns", list.clone());
+    let expression = Expression::parse("ip.src.asnum in $asns").expect("an expression");
+    let filter = Filter::compile(&expression, &lists).expect("a filter");
+    assert!(!filter.matches(&request()));
+    list.replace(ints(64512)).expect("the same kind");
+    assert!(filter.matches(&request()));
+    let wrong = list.replace(ListItems::Hosts(HostSet::new(["a"]))).expect_err("another kind");
+    assert_eq!(wrong.to_string(), "the list holds Ints, not Hosts");
+    assert!(filter.matches(&request()));
+}
+
+#[test]
+fn hosts() {
+    let set = HostSet::new(["a.com", "*.B.com", "*.c.b.com"]);
+    for (name, inside) in [
+        ("a.com", true),
+        ("A.COM.", true),
+        ("x.a.com", false),
+        ("b.com", false),
+        ("x.b.com", true),
+        ("x.y.b.com", true),
+        ("xb.com", false),
+        (".b.com", false),
+        ("", false),
+        (".", false),
+    ] {
+        assert_eq!(set.contains(name.as_bytes()), inside, "{name}");
+    }
+}
+
+#[test]
+fn fields_are_told() {
+    let text = r#"http.host eq "a" or any(lower(http.request.headers.names[*])[*] eq http.host)"#;
+    assert!(Expression::parse(text).is_err(), "the right side is a literal");
+    let text = r#"http.host eq "a" or ip.geoip.country eq "b" or has_key(http.request.headers, http.host)"#;
+    let fields: Vec<&str> =
+        Expression::parse(text).expect("an expression").fields().iter().map(|field| field.name()).collect();
+    assert_eq!(fields, ["http.host", "http.request.headers", "ip.src.country"]);
+    let value = ValueExpression::parse("concat(http.host, http.host)", Phase::Request).expect("an expression");
+    assert_eq!(value.fields(), [crate::Field::HttpHost]);
+    assert_eq!(Formula::constant(b"a").value(&request()).to_string(), r#""a""#);
+}

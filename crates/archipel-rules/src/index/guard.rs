@@ -1,12 +1,11 @@
 //! Which condition follows from a filter: at least one of a few tests on fields must hold for it to match.
 
 use super::literals;
-use crate::ast::{Chain, Comparison, Quantifier, Step};
+use crate::ast::{Chain, Comparison, Literal, Quantifier, Step};
 use crate::builtins::Builtin;
 use crate::field::Field;
 use crate::program::{ArgumentNode, CallNode, Check, Node, NodeKind, Source, SourceBase, Vector, VectorKind};
 use crate::sets::AddressRange;
-use crate::value::Value;
 
 /// One test on what stands at the end of a path, or on one of the elements there.
 #[derive(Clone, Debug)]
@@ -202,8 +201,8 @@ fn truth(source: &Source) -> Option<Vec<Atom>> {
             Atom { field: place.field, steps, test: AtomTest::Present }
         }
         Builtin::HasValue => match call.rest.first()? {
-            ArgumentNode::Literal(Value::Bytes(text)) => place.equals(text, false),
-            ArgumentNode::Literal(Value::Int(number)) => place.atom(AtomTest::Ints(*number, *number)),
+            ArgumentNode::Literal(Literal::Bytes(text)) => place.equals(text, false),
+            ArgumentNode::Literal(Literal::Int(number)) => place.atom(AtomTest::Ints(*number, *number)),
             _ => return None,
         },
         _ => return None,
@@ -214,7 +213,7 @@ fn truth(source: &Source) -> Option<Vec<Atom>> {
 /// The literal text that is the second argument.
 fn literal(call: &CallNode) -> Option<&[u8]> {
     match call.rest.first()? {
-        ArgumentNode::Literal(value) => value.as_bytes(),
+        ArgumentNode::Literal(Literal::Bytes(text)) => Some(text),
         _ => None,
     }
 }
