@@ -7,4 +7,6 @@
 pub mod body;
 pub mod byte_set;
 pub mod operator;
+#[cfg(test)]
+mod random;
 pub mod transform;
