@@ -2,8 +2,10 @@ use super::{Transformation, UnicodeMap};
 use crate::byte_set::ByteSet;
 use crate::random::Random;
 
-/// For each transformation, values and what becomes of them.
-const CASES: &[(&str, &[(&[u8], &[u8])])] = &[
+/// A transformation, values, and what becomes of them.
+type Case = (&'static str, &'static [(&'static [u8], &'static [u8])]);
+
+const CASES: &[Case] = &[
     (
         "base64Decode",
         &[
