@@ -5,5 +5,8 @@
 //! zone is: text, addresses and time come in as arguments.
 
 pub mod body;
+pub mod byte_set;
 pub mod operator;
+#[cfg(test)]
+mod random;
 pub mod transform;

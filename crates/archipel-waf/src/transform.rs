@@ -1,1 +1,0 @@
-//! Transformations: what a value goes through before an operator sees it.
