@@ -5,6 +5,7 @@
 //! nothing but stable Rust. This crate must never be a dependency of anything.
 
 mod rules;
+mod body;
 mod store;
 
 use std::path::Path;
@@ -21,6 +22,7 @@ use archipel_transport::tls::{client_hello, ja4};
 use http::{HeaderValue, Method};
 
 pub use rules::{rules, rules_oracle};
+pub use body::{body_form, body_json, body_multipart, body_xml};
 pub use store::cache_store;
 
 /// A target: its name and what it does with bytes.
@@ -47,6 +49,10 @@ pub const TARGETS: &[Target] = &[
     ("disk_record", disk_record),
     ("rules", rules),
     ("rules_oracle", rules_oracle),
+    ("body_form", body_form),
+    ("body_multipart", body_multipart),
+    ("body_json", body_json),
+    ("body_xml", body_xml),
 ];
 
 const HEAD_BYTES_MAX: usize = 4096;

@@ -8,6 +8,7 @@ mod chaos;
 mod collapse;
 mod conformance;
 mod control;
+mod crs;
 mod edge;
 mod fetch;
 mod h2spec;
@@ -56,6 +57,8 @@ enum Command {
     CacheTests(cache_tests::Options),
     /// Run the cache's own conformance set, over HTTP/1.1 and HTTP/2
     Conformance,
+    /// Run the Core Rule Set's own regression tests against the firewall's engine
+    Crs(crs::Options),
 }
 
 /// The root of the repository.
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::Collapse(options) => collapse::run(&root(), &options),
         Command::CacheTests(options) => cache_tests::run(&root(), &options),
         Command::Conformance => conformance::run(&root()),
+        Command::Crs(options) => crs::run(&root(), &options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

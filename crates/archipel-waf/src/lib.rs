@@ -9,4 +9,12 @@ pub mod byte_set;
 pub mod operator;
 #[cfg(test)]
 mod random;
+mod prefilter;
+mod program;
+mod seclang;
+pub mod transaction;
 pub mod transform;
+
+pub use program::{Mode, RuleSet};
+pub use seclang::{Error, Files, NoFiles, Source};
+pub use transaction::{Budget, Clock, Connection, Interruption, Match, Scratch, Transaction, Verdict};
