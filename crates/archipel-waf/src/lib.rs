@@ -5,6 +5,7 @@
 //! zone is: text, addresses and time come in as arguments.
 
 pub mod body;
+pub mod builtin;
 pub mod byte_set;
 pub mod operator;
 #[cfg(test)]
