@@ -9,3 +9,4 @@
 //! ```
 
 pub mod detector;
+pub mod limits;
