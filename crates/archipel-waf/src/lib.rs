@@ -5,8 +5,11 @@
 //! zone is: text, addresses and time come in as arguments.
 
 pub mod body;
+pub mod builtin;
 pub mod byte_set;
 pub mod operator;
+#[cfg(test)]
+mod random;
 mod prefilter;
 mod program;
 mod seclang;
