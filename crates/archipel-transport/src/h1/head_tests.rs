@@ -143,6 +143,7 @@ fn versions_that_are_not_spoken() {
         ("HTTP/1.10", Refusal::MalformedHead),
         ("JUNK/1.0", Refusal::MalformedHead),
         ("1.1", Refusal::MalformedHead),
+        ("a HTTP/1.1", Refusal::MalformedHead),
     ] {
         let wire = format!("GET / {version}\r\nHost: a\r\n\r\n");
         let limits = HeadLimits { head_bytes_max: 8192, fields_max: 32, uri_bytes_max: 1024 };
