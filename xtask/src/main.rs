@@ -8,6 +8,7 @@ mod chaos;
 mod collapse;
 mod conformance;
 mod control;
+mod crs;
 mod edge;
 mod fetch;
 mod h2spec;
@@ -61,6 +62,8 @@ enum Command {
     WafQuality(waf::quality::Options),
     /// Run the cache's own conformance set, over HTTP/1.1 and HTTP/2
     Conformance,
+    /// Run the Core Rule Set's own regression tests against the firewall's engine
+    Crs(crs::Options),
 }
 
 /// The root of the repository.
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         Command::WafCompare(options) => waf::compare::run(&root(), &options),
         Command::WafQuality(options) => waf::quality::run(&root(), &options),
         Command::Conformance => conformance::run(&root()),
+        Command::Crs(options) => crs::run(&root(), &options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

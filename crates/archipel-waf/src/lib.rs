@@ -12,6 +12,8 @@ pub mod byte_set;
 pub mod operator;
 mod prefilter;
 mod program;
+#[cfg(test)]
+mod random;
 mod seclang;
 pub mod transaction;
 pub mod transform;

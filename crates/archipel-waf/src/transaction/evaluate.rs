@@ -151,8 +151,7 @@ impl<'a> Run<'a> {
             let right = self.number_of(right, index);
             let holds = comparison.holds(self.state.number(content), right) != rule.negated;
             if holds {
-                let name = if *counted { Name::None } else { Name::Tx(*number) };
-                let item = Item { variable: Variable::Tx, name, content, counted: *counted };
+                let item = Item { variable: Variable::Tx, name: Name::Tx(*number), content, counted: *counted };
                 let value = self.state.intern(content);
                 self.matched(index, rule, &item, value);
             }
@@ -169,7 +168,12 @@ impl<'a> Run<'a> {
             if target.counted {
                 let content = Content::Number(items.len() as i64);
                 items.clear();
-                items.push(Item { variable: target.variable, name: Name::None, content, counted: true });
+                let name = match &target.pick {
+                    Pick::Name(name) => Name::Value(self.state.values.intern(name)),
+                    Pick::Tx(number) => Name::Tx(*number),
+                    Pick::All | Pick::Regex(_) => Name::None,
+                };
+                items.push(Item { variable: target.variable, name, content, counted: true });
             }
             for item in &items {
                 any |= self.item(index, rule, item);

@@ -36,6 +36,7 @@ pub(super) fn translate(pattern: &[u8]) -> Result<Translated, Problem> {
         groups: Vec::new(),
         is_extended: false,
         hidden: 0,
+        captured: 0,
     };
     while translator.at < pattern.len() {
         translator.item()?;
@@ -57,6 +58,8 @@ struct Translator<'a> {
     is_extended: bool,
     /// How many of the open groups are look-around, whose contents the relaxed pattern does not have.
     hidden: usize,
+    /// How many capturing groups were opened.
+    captured: usize,
 }
 
 struct Group {
@@ -198,7 +201,10 @@ impl Translator<'_> {
             [b'(', b'?', b'<', ..] => return self.open_named(3, b'>'),
             [b'(', b'?', b'\'', ..] => return self.open_named(3, b'\''),
             [b'(', b'?', ..] => return self.open_flags(),
-            _ => (1, "(", "("),
+            _ => {
+                self.captured += 1;
+                (1, "(", "(")
+            }
         };
         self.is_fancy |= relaxed != exact;
         self.at += length;
@@ -215,6 +221,7 @@ impl Translator<'_> {
             return self.problem("the name of a group is not closed");
         };
         self.at += prefix + length + 1;
+        self.captured += 1;
         self.emit("(");
         self.groups.push(Group { was_extended: self.is_extended, is_look_around: false });
         Ok(())
@@ -272,7 +279,7 @@ impl Translator<'_> {
             b'R' => "(?:\\r\\n|[\\n-\\r\\x85])".to_owned(),
             b'C' => "(?s:.)".to_owned(),
             b'E' => String::new(),
-            b'1'..=b'9' => return self.back_reference(),
+            b'1'..=b'9' => return self.digits(),
             b'g' | b'k' | b'K' | b'G' | b'p' | b'P' | b'X' => return self.problem("this escape is not supported"),
             _ => {
                 let byte = self.escaped_byte(false)?;
@@ -285,12 +292,19 @@ impl Translator<'_> {
         Ok(())
     }
 
-    /// `\1` to `\9`. The relaxed pattern takes them for anything.
-    fn back_reference(&mut self) -> Result<(), Problem> {
-        if self.pattern.get(self.at + 2).is_some_and(u8::is_ascii_digit) {
+    /// `\1` to `\9`. The relaxed pattern takes them for anything. A larger number is octal, unless there are as many groups.
+    fn digits(&mut self) -> Result<(), Problem> {
+        let length = self.pattern[self.at + 1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let digits = &self.pattern[self.at + 1..self.at + 1 + length];
+        let number = digits.iter().fold(0usize, |number, digit| number.saturating_mul(10) + usize::from(digit - b'0'));
+        if number > 9 && number > self.captured && digits[0] < b'8' {
+            let byte = self.escaped_byte(false)?;
+            self.emit_byte(byte);
+            return Ok(());
+        }
+        if number > 9 {
             return self.problem("back-references beyond the ninth group are not supported");
         }
-        let number = char::from(self.pattern[self.at + 1]);
         self.at += 2;
         self.is_fancy = true;
         self.emit_both("(?s:.*)", &format!("(?:\\{number})"));

@@ -36,6 +36,14 @@ pub(super) fn of(hir: &Hir) -> Requirement {
         bytes: part.bytes,
         length_min: hir.properties().minimum_len().unwrap_or(0),
     };
+    if requirement.literals.iter().all(|literal| literal.len() == 1) {
+        // Single bytes are cheaper to ask for in the set of bytes of a value.
+        let literals = std::mem::take(&mut requirement.literals);
+        if !literals.is_empty() {
+            let bytes = literals.iter().flat_map(|literal| [literal[0], literal[0].to_ascii_uppercase()]);
+            requirement.bytes.push(bytes.fold(ByteSet::EMPTY, ByteSet::with));
+        }
+    }
     requirement.keep_rarest();
     requirement.drop_redundant();
     requirement
@@ -75,9 +83,18 @@ fn part(hir: &Hir) -> Part {
 }
 
 fn class_part(class: &Class) -> Part {
-    let Class::Bytes(class) = class else { return Part::default() };
-    let set =
-        class.ranges().iter().fold(ByteSet::EMPTY, |set, range| set.union(ByteSet::range(range.start(), range.end())));
+    let ranges: Option<Vec<(u8, u8)>> = match class {
+        Class::Bytes(class) => Some(class.ranges().iter().map(|range| (range.start(), range.end())).collect()),
+        // An alternation of letters becomes a class of characters, even where the pattern is of bytes.
+        Class::Unicode(class) if class.is_ascii() => class
+            .ranges()
+            .iter()
+            .map(|range| Some((range.start().try_into().ok()?, range.end().try_into().ok()?)))
+            .collect(),
+        Class::Unicode(_) => None,
+    };
+    let Some(ranges) = ranges else { return Part::default() };
+    let set = ranges.iter().fold(ByteSet::EMPTY, |set, &(first, last)| set.union(ByteSet::range(first, last)));
     let mut lower = ByteSet::EMPTY;
     for byte in set.iter() {
         lower.insert(byte.to_ascii_lowercase());
