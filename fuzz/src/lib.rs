@@ -7,6 +7,7 @@
 mod rules;
 mod body;
 mod store;
+mod waf;
 
 use std::path::Path;
 
@@ -24,6 +25,7 @@ use http::{HeaderValue, Method};
 pub use rules::{rules, rules_oracle};
 pub use body::{body_form, body_json, body_multipart, body_xml};
 pub use store::cache_store;
+pub use waf::{seclang, waf_transaction};
 
 /// A target: its name and what it does with bytes.
 pub type Target = (&'static str, fn(&[u8]));
@@ -53,6 +55,8 @@ pub const TARGETS: &[Target] = &[
     ("body_multipart", body_multipart),
     ("body_json", body_json),
     ("body_xml", body_xml),
+    ("seclang", seclang),
+    ("waf_transaction", waf_transaction),
 ];
 
 const HEAD_BYTES_MAX: usize = 4096;
