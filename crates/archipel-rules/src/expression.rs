@@ -4,7 +4,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::ast::{Argument, ArgumentKind, Logic};
+use crate::ast::{Argument, ArgumentKind, Literal, Logic};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::field::{Field, Fields, Phase};
 use crate::list::Lists;
@@ -214,7 +214,7 @@ impl Formula {
     /// A formula for a text that is always the same.
     #[must_use]
     pub fn constant(text: &[u8]) -> Self {
-        Self { node: ArgumentNode::Literal(Value::Bytes(text.to_vec().into())) }
+        Self { node: ArgumentNode::Literal(Literal::Bytes(text.into())) }
     }
 
     /// The value for a request; nil where a part is missing that the value cannot do without.

@@ -20,17 +20,19 @@ enum Owned {
     Int(i64),
     Text(Box<[u8]>),
     Ip(IpAddr),
-    Texts(Vec<Box<[u8]>>),
+    Texts(Texts),
     Ints(Vec<i64>),
-    TextLists(Vec<Vec<Box<[u8]>>>),
+    TextLists(Vec<Texts>),
     Map(TextMap),
 }
 
 /// Texts by name, in order.
 #[derive(Debug, Default)]
 struct TextMap {
-    entries: Vec<(Box<[u8]>, Vec<Box<[u8]>>)>,
+    entries: Vec<(Box<[u8]>, Texts)>,
 }
+
+type Texts = Vec<Box<[u8]>>;
 
 impl FieldMap {
     /// No values.

@@ -40,12 +40,15 @@ mod expression;
 mod field;
 mod field_map;
 mod functions;
+#[cfg(test)]
+mod hostile_tests;
 mod index;
 mod lexer;
 pub mod limits;
 mod list;
 mod parser;
 mod program;
+mod reference;
 mod regexes;
 mod sets;
 #[cfg(test)]
@@ -61,5 +64,6 @@ pub use field_map::FieldMap;
 pub use functions::{Function, FunctionSpec, Place};
 pub use index::{Matches, RuleIndex};
 pub use list::{HostSet, List, ListItems, ListKind, Lists, WrongKind};
+pub use reference::reference_markdown;
 pub use sets::{AddressError, AddressRange, AddressSet, IntSet};
 pub use value::{Array, EmptyMap, MapSource, Scalar, Type, Value};

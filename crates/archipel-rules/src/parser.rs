@@ -248,8 +248,11 @@ pub(crate) fn operator_hint(word: &str) -> Option<String> {
     if let Some((_, help)) = MEANT.iter().find(|(written, _)| *written == word) {
         return Some((*help).to_owned());
     }
+    if WORDS.contains(&word) {
+        return None;
+    }
     let lower = word.to_ascii_lowercase();
-    if lower != word && WORDS.contains(&lower.as_str()) {
+    if WORDS.contains(&lower.as_str()) {
         return Some(format!("operators are written in small letters: `{lower}`"));
     }
     if word.is_empty() || !word.bytes().all(|byte| byte.is_ascii_alphabetic()) {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use memchr::memmem;
 
-use crate::ast::{Chain, Comparison, Quantifier, Span, Step};
+use crate::ast::{Chain, Comparison, Literal, Quantifier, Span, Step};
 use crate::builtins::Builtin;
 use crate::field::Field;
 use crate::list::List;
@@ -79,7 +79,7 @@ pub(crate) struct CallNode {
 
 #[derive(Clone, Debug)]
 pub(crate) enum ArgumentNode {
-    Literal(Value<'static>),
+    Literal(Literal),
     Source(Source),
     Decision(Node),
 }

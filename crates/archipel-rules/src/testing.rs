@@ -163,3 +163,49 @@ pub(crate) fn filter(text: &str) -> Filter {
     let expression = crate::Expression::parse(text).unwrap_or_else(|error| panic!("{}", error.render(text)));
     Filter::compile(&expression, &Lists::new()).unwrap_or_else(|error| panic!("{}", error.render(text)))
 }
+
+/// The request that the tables of examples ask about.
+pub(crate) fn request_of_documentation() -> FieldMap {
+    FieldMap::new()
+        .text(Field::HttpHost, "www.Example.com")
+        .text(Field::HttpRequestMethod, "GET")
+        .text(Field::HttpRequestUri, "/articles/2008/index.html?filter=waf&filter=botm&filter=cdn")
+        .text(Field::HttpRequestUriPath, "/articles/2008/index.html")
+        .text(Field::HttpRequestUriQuery, "filter=waf&filter=botm&filter=cdn")
+        .text(Field::HttpRequestFullUri, "https://example.com/a/sub/folder/?name=value")
+        .text(Field::HttpUserAgent, b"Mozilla/5.0 \xff\xfe (curl)")
+        .text(Field::HttpRequestBodyRaw, "asdfghjk")
+        .address(Field::IpSrc, "203.0.113.7".parse().expect("an address"))
+        .address(Field::CfEdgeServerIp, "2001:0000:130F:0000:0000:09C0:876A:130B".parse().expect("an address"))
+        .text(Field::IpSrcCountry, "GB")
+        .int(Field::IpSrcAsnum, 64512)
+        .int(Field::CfEdgeServerPort, 8443)
+        .int(Field::CfBotManagementScore, 5)
+        .bool(Field::Ssl, true)
+        .text(Field::CfRandomSeed, (0..32).collect::<Vec<u8>>())
+        .map(Field::HttpRequestUriArgs, [("filter", "waf"), ("filter", "botm"), ("filter", "cdn")])
+        .texts(Field::HttpRequestUriArgsNames, ["filter", "filter", "filter"])
+        .map(
+            Field::HttpRequestHeaders,
+            [
+                ("accept", "application/json"),
+                ("x-multi", "One"),
+                ("x-multi", "two"),
+                ("client_id", "MTIzYWJj"),
+                ("x-categories", "groceries,,electronics,diy"),
+            ],
+        )
+        .texts(Field::HttpRequestHeadersNames, ["Accept", "X-Multi", "X-Multi", "client_id", "x-categories"])
+        .text_lists(Field::HttpRequestBodyMultipartNames, [vec!["username"], vec!["picture"], vec![]])
+        .ints(Field::CfBotManagementDetectionIds, [33_554_817, 7])
+}
+
+/// What an expression makes of a request, as values are written.
+#[track_caller]
+pub(crate) fn value_of(text: &str, fields: &dyn crate::Fields) -> String {
+    let expression = crate::ValueExpression::parse(text, crate::Phase::Response)
+        .unwrap_or_else(|error| panic!("{}", error.render(text)));
+    let formula =
+        crate::Formula::compile(&expression, &Lists::new()).unwrap_or_else(|error| panic!("{}", error.render(text)));
+    formula.value(fields).to_string()
+}

@@ -46,7 +46,7 @@ impl TimedHmac {
             return false;
         }
         let issued = std::str::from_utf8(time).ok().and_then(|time| time.parse::<i64>().ok());
-        if !issued.is_some_and(|issued| now <= issued.saturating_add(self.ttl)) {
+        if issued.is_none_or(|issued| now > issued.saturating_add(self.ttl)) {
             return false;
         }
         let mac = match self.url_safe {

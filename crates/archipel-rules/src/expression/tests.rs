@@ -1,43 +1,8 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::{AddressSet, Field, FieldMap, HostSet, IntSet, List, ListItems};
-
-/// The request that the tables ask about.
-fn request() -> FieldMap {
-    FieldMap::new()
-        .text(Field::HttpHost, "www.Example.com")
-        .text(Field::HttpRequestMethod, "GET")
-        .text(Field::HttpRequestUri, "/articles/2008/index.html?filter=waf&filter=botm&filter=cdn")
-        .text(Field::HttpRequestUriPath, "/articles/2008/index.html")
-        .text(Field::HttpRequestUriQuery, "filter=waf&filter=botm&filter=cdn")
-        .text(Field::HttpRequestFullUri, "https://example.com/a/sub/folder/?name=value")
-        .text(Field::HttpUserAgent, b"Mozilla/5.0 \xff\xfe (curl)")
-        .address(Field::IpSrc, "203.0.113.7".parse().expect("an address"))
-        .text(Field::IpSrcCountry, "GB")
-        .int(Field::IpSrcAsnum, 64512)
-        .int(Field::CfEdgeServerPort, 8443)
-        .bool(Field::Ssl, true)
-        .map(Field::HttpRequestUriArgs, [("filter", "waf"), ("filter", "botm"), ("filter", "cdn")])
-        .texts(Field::HttpRequestUriArgsNames, ["filter", "filter", "filter"])
-        .map(
-            Field::HttpRequestHeaders,
-            [
-                ("accept", "application/json"),
-                ("x-multi", "One"),
-                ("x-multi", "two"),
-                ("client_id", "MTIzYWJj"),
-                ("x-categories", "groceries,,electronics"),
-            ],
-        )
-        .texts(Field::HttpRequestHeadersNames, ["Accept", "X-Multi", "X-Multi", "client_id", "x-categories"])
-        .texts(
-            Field::HttpRequestHeadersValues,
-            ["application/json", "One", "two", "MTIzYWJj", "groceries,,electronics"],
-        )
-        .text_lists(Field::HttpRequestBodyMultipartNames, [vec!["username"], vec!["picture"], vec![]])
-        .ints(Field::CfBotManagementDetectionIds, [33_554_817, 7])
-}
+use crate::testing::request_of_documentation as request;
+use crate::{AddressSet, HostSet, IntSet, List, ListItems};
 
 fn lists() -> Lists {
     let mut lists = Lists::new();
@@ -179,4 +144,62 @@ fn arrays_and_maps() {
         (r#"any(http.request.headers.names[*] == "Accept" xor http.request.headers.names[*] == "X-Multi")"#, true),
         (r#"(any(decode_base64(http.request.headers["client_id"][*])[*] eq "123abc"))"#, true),
     ]);
+}
+
+#[test]
+fn threads_share_them() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Expression>();
+    shared::<Filter>();
+    shared::<Formula>();
+    shared::<Lists>();
+    shared::<crate::RuleIndex>();
+}
+
+#[test]
+fn a_list_changes_under_a_filter() {
+    let ints = |number| ListItems::Ints(IntSet::new([(number, number)]));
+    let list = Arc::new(List::new(ints(1)));
+    let mut lists = Lists::new();
+    lists.insert("asns", list.clone());
+    let expression = Expression::parse("ip.src.asnum in $asns").expect("an expression");
+    let filter = Filter::compile(&expression, &lists).expect("a filter");
+    assert!(!filter.matches(&request()));
+    list.replace(ints(64512)).expect("the same kind");
+    assert!(filter.matches(&request()));
+    let wrong = list.replace(ListItems::Hosts(HostSet::new(["a"]))).expect_err("another kind");
+    assert_eq!(wrong.to_string(), "the list holds Ints, not Hosts");
+    assert!(filter.matches(&request()));
+}
+
+#[test]
+fn hosts() {
+    let set = HostSet::new(["a.com", "*.B.com", "*.c.b.com"]);
+    for (name, inside) in [
+        ("a.com", true),
+        ("A.COM.", true),
+        ("x.a.com", false),
+        ("b.com", false),
+        ("x.b.com", true),
+        ("x.y.b.com", true),
+        ("xb.com", false),
+        (".b.com", false),
+        ("", false),
+        (".", false),
+    ] {
+        assert_eq!(set.contains(name.as_bytes()), inside, "{name}");
+    }
+}
+
+#[test]
+fn fields_are_told() {
+    let text = r#"http.host eq "a" or any(lower(http.request.headers.names[*])[*] eq http.host)"#;
+    assert!(Expression::parse(text).is_err(), "the right side is a literal");
+    let text = r#"http.host eq "a" or ip.geoip.country eq "b" or has_key(http.request.headers, http.host)"#;
+    let fields: Vec<&str> =
+        Expression::parse(text).expect("an expression").fields().iter().map(|field| field.name()).collect();
+    assert_eq!(fields, ["http.host", "http.request.headers", "ip.src.country"]);
+    let value = ValueExpression::parse("concat(http.host, http.host)", Phase::Request).expect("an expression");
+    assert_eq!(value.fields(), [crate::Field::HttpHost]);
+    assert_eq!(Formula::constant(b"a").value(&request()).to_string(), r#""a""#);
 }

@@ -7,7 +7,6 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::field::Field;
 use crate::limits::SPLIT_PARTS_MAX;
 use crate::value::{Scalar, Type};
-use crate::wildcard::{Replacement, Wildcard};
 
 type Checked = Result<(), Diagnostic>;
 
@@ -142,15 +141,9 @@ impl Checker<'_> {
                 }
                 self.number(2, 1, SPLIT_PARTS_MAX)
             }
-            RegexReplace => {
+            RegexReplace | WildcardReplace => {
                 self.text(1)?;
-                self.replacement(2)
-            }
-            WildcardReplace => {
-                if let Some(pattern) = self.text(1)? {
-                    Wildcard::new(pattern, true).map_err(|error| self.bad(1, error.to_string()))?;
-                }
-                self.replacement(2)?;
+                self.text(2)?;
                 self.flags(3, "s")
             }
             _ => Ok(()),
@@ -293,13 +286,6 @@ impl Checker<'_> {
                 let message = format!("unknown flag `{}`: there is {}", flag.escape_ascii(), known.join(" and "));
                 Err(self.bad(at, message))
             }
-        }
-    }
-
-    fn replacement(&self, at: usize) -> Checked {
-        match self.text(at)? {
-            Some(text) => Replacement::new(text).map(|_| ()).map_err(|error| self.bad(at, error.to_string())),
-            None => Ok(()),
         }
     }
 }

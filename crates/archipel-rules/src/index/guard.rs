@@ -1,12 +1,11 @@
 //! Which condition follows from a filter: at least one of a few tests on fields must hold for it to match.
 
 use super::literals;
-use crate::ast::{Chain, Comparison, Quantifier, Step};
+use crate::ast::{Chain, Comparison, Literal, Quantifier, Step};
 use crate::builtins::Builtin;
 use crate::field::Field;
 use crate::program::{ArgumentNode, CallNode, Check, Node, NodeKind, Source, SourceBase, Vector, VectorKind};
 use crate::sets::AddressRange;
-use crate::value::Value;
 
 /// One test on what stands at the end of a path, or on one of the elements there.
 #[derive(Clone, Debug)]
@@ -161,8 +160,9 @@ fn test(source: &Source, check: &Check) -> Option<Vec<Atom>> {
         Check::Ip(true, address) => Some(vec![place.atom(AtomTest::Addresses(AddressRange::one(*address)))]),
         Check::Contains(finder) => Some(vec![place.holds(finder.needle(), Anchor::Anywhere)?]),
         Check::Matches(regex) => {
-            let literals = literals::required(regex.pattern())?;
-            literals.iter().map(|literal| place.holds(literal, Anchor::Anywhere)).collect()
+            let required = literals::required(regex.pattern())?;
+            let anchor = if required.start { Anchor::Start } else { Anchor::Anywhere };
+            required.literals.iter().map(|literal| place.holds(literal, anchor)).collect()
         }
         Check::Wildcard(wildcard) if !wildcard.has_star() => {
             Some(vec![place.equals(wildcard.start(), !wildcard.strict())])
@@ -201,8 +201,8 @@ fn truth(source: &Source) -> Option<Vec<Atom>> {
             Atom { field: place.field, steps, test: AtomTest::Present }
         }
         Builtin::HasValue => match call.rest.first()? {
-            ArgumentNode::Literal(Value::Bytes(text)) => place.equals(text, false),
-            ArgumentNode::Literal(Value::Int(number)) => place.atom(AtomTest::Ints(*number, *number)),
+            ArgumentNode::Literal(Literal::Bytes(text)) => place.equals(text, false),
+            ArgumentNode::Literal(Literal::Int(number)) => place.atom(AtomTest::Ints(*number, *number)),
             _ => return None,
         },
         _ => return None,
@@ -213,7 +213,7 @@ fn truth(source: &Source) -> Option<Vec<Atom>> {
 /// The literal text that is the second argument.
 fn literal(call: &CallNode) -> Option<&[u8]> {
     match call.rest.first()? {
-        ArgumentNode::Literal(value) => value.as_bytes(),
+        ArgumentNode::Literal(Literal::Bytes(text)) => Some(text),
         _ => None,
     }
 }

@@ -1,17 +1,55 @@
 //! Literals that every match of a regular expression must hold.
 
 use regex_automata::util::syntax;
-use regex_syntax::hir::{Class, Hir, HirKind};
+use regex_syntax::hir::{Class, Hir, HirKind, Look};
 
 use crate::regexes::syntax_config;
 
 /// Most literals that are worth looking for; an alternation of more has no usable ones.
 const LITERALS_MAX: usize = 64;
 
-/// Texts, in small letters, of which every match holds at least one without regard to case; `None` where none are required.
-pub(super) fn required(pattern: &str) -> Option<Vec<Vec<u8>>> {
+/// What every match of a regular expression holds.
+#[derive(Debug)]
+pub(super) struct Required {
+    /// Texts in small letters, of which every match holds at least one, without regard to case.
+    pub literals: Vec<Vec<u8>>,
+    /// Whether the value begins with it.
+    pub start: bool,
+}
+
+/// What every match holds; `None` where nothing is required.
+pub(super) fn required(pattern: &str) -> Option<Required> {
     let hir = syntax::parse_with(pattern, &syntax_config()).ok()?;
-    of(&hir).filter(|literals| literals.iter().all(|literal| !literal.is_empty()))
+    let anywhere = of(&hir).filter(|literals| literals.iter().all(|literal| !literal.is_empty()));
+    let shortest = anywhere.iter().flatten().map(Vec::len).min().unwrap_or(0);
+    let start = start(&hir);
+    if start.len() >= shortest.max(1) {
+        return Some(Required { literals: vec![start], start: true });
+    }
+    anywhere.map(|literals| Required { literals, start: false })
+}
+
+/// What every value that matches begins with.
+fn start(hir: &Hir) -> Vec<u8> {
+    let HirKind::Concat(parts) = hir.kind() else { return Vec::new() };
+    match parts.split_first() {
+        Some((first, rest)) if *first.kind() == HirKind::Look(Look::Start) => {
+            let runs = rest.iter().map_while(run);
+            runs.flatten().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The bytes, in small letters, that stand for this part alone.
+fn run(hir: &Hir) -> Option<Vec<u8>> {
+    match hir.kind() {
+        HirKind::Literal(literal) => Some(literal.0.to_ascii_lowercase()),
+        HirKind::Class(class) => letter(class).map(|letter| vec![letter]),
+        // What takes no bytes does not end a run.
+        HirKind::Look(_) | HirKind::Empty => Some(Vec::new()),
+        _ => None,
+    }
 }
 
 fn of(hir: &Hir) -> Option<Vec<Vec<u8>>> {
@@ -41,22 +79,19 @@ fn concat(parts: &[Hir]) -> Option<Vec<Vec<u8>>> {
             best = Some(literals);
         }
     };
-    let mut run = Vec::new();
+    let mut open = Vec::new();
     for part in parts {
-        match part.kind() {
-            HirKind::Literal(literal) => run.extend(literal.0.to_ascii_lowercase()),
-            HirKind::Class(class) if letter(class).is_some() => run.extend(letter(class)),
-            // What takes no bytes does not end a run.
-            HirKind::Look(_) | HirKind::Empty => {}
-            _ => {
-                offer(vec![std::mem::take(&mut run)]);
+        match run(part) {
+            Some(bytes) => open.extend(bytes),
+            None => {
+                offer(vec![std::mem::take(&mut open)]);
                 if let Some(literals) = of(part) {
                     offer(literals);
                 }
             }
         }
     }
-    offer(vec![run]);
+    offer(vec![open]);
     best
 }
 

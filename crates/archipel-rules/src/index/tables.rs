@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::automaton::OverlappingState;
+use aho_corasick::{AhoCorasick, AhoCorasickKind, Anchored, Input, MatchKind, StartKind};
+use smallvec::SmallVec;
 
 use super::guard::{Anchor, AtomTest};
 use super::{Bits, set};
@@ -24,7 +26,10 @@ pub(super) struct TablesBuilder {
     present: Rules,
     equals: HashMap<Box<[u8]>, Rules>,
     equals_folded: HashMap<Box<[u8]>, Rules>,
-    holds: HashMap<Box<[u8]>, Vec<(u32, Anchor)>>,
+    holds: HashMap<Box<[u8]>, Rules>,
+    starts: HashMap<Box<[u8]>, Rules>,
+    /// Back to front.
+    ends: HashMap<Box<[u8]>, Rules>,
     ints: Vec<(i64, i64, u32)>,
     v4: Vec<(u32, u32, u32)>,
     v6: Vec<(u128, u128, u32)>,
@@ -36,17 +41,26 @@ pub(super) struct Tables {
     present: Box<[u32]>,
     equals: HashMap<Box<[u8]>, Rules>,
     equals_folded: HashMap<Box<[u8]>, Rules>,
-    literals: Option<Literals>,
+    holds: Option<Literals>,
+    starts: Option<Literals>,
+    ends: Option<Literals>,
     ints: Segments<i64>,
     v4: Segments<u32>,
     v6: Segments<u128>,
 }
 
-/// All literals that values are searched for, in one automaton.
+/// Literals that values are searched for, in one automaton.
 struct Literals {
     automaton: AhoCorasick,
-    rules: Box<[Box<[(u32, Anchor)]>]>,
+    anchored: Anchored,
+    /// Length of the longest.
+    bytes_max: usize,
+    rules: Box<[Rules]>,
 }
+
+/// Up to this many bytes of literals become a table of all transitions, which is fast but needs up to half a kilobyte for
+/// each byte.
+const TABLE_BYTES_MAX: usize = 16 << 10;
 
 impl fmt::Debug for Literals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,7 +75,12 @@ impl TablesBuilder {
             AtomTest::Present => self.present.push(rule),
             AtomTest::Equals(text) => self.equals.entry(text).or_default().push(rule),
             AtomTest::EqualsFolded(text) => self.equals_folded.entry(text).or_default().push(rule),
-            AtomTest::Holds(text, anchor) => self.holds.entry(text).or_default().push((rule, anchor)),
+            AtomTest::Holds(text, Anchor::Anywhere) => self.holds.entry(text).or_default().push(rule),
+            AtomTest::Holds(text, Anchor::Start) => self.starts.entry(text).or_default().push(rule),
+            AtomTest::Holds(mut text, Anchor::End) => {
+                text.reverse();
+                self.ends.entry(text).or_default().push(rule);
+            }
             AtomTest::Ints(first, last) => self.ints.push((first, last, rule)),
             AtomTest::Addresses(AddressRange::V4(first, last)) => self.v4.push((first, last, rule)),
             AtomTest::Addresses(AddressRange::V6(first, last)) => self.v6.push((first, last, rule)),
@@ -71,12 +90,14 @@ impl TablesBuilder {
     /// The tables, and the filters for which there was no room in them.
     pub fn build(self) -> (Tables, Vec<usize>) {
         let mut left_over = Vec::new();
-        let literals = Literals::new(self.holds, &mut left_over);
+        let holds = Literals::new(self.holds, Anchored::No, &mut left_over);
+        let starts = Literals::new(self.starts, Anchored::Yes, &mut left_over);
+        let ends = Literals::new(self.ends, Anchored::Yes, &mut left_over);
         let ints = Segments::new(self.ints, |at| at.checked_add(1), &mut left_over);
         let v4 = Segments::new(self.v4, |at| at.checked_add(1), &mut left_over);
         let v6 = Segments::new(self.v6, |at| at.checked_add(1), &mut left_over);
         let (present, equals, equals_folded) = (self.present.into(), self.equals, self.equals_folded);
-        let tables = Tables { present, equals, equals_folded, literals, ints, v4, v6 };
+        let tables = Tables { present, equals, equals_folded, holds, starts, ends, ints, v4, v6 };
         (tables, left_over.into_iter().map(|rule| rule as usize).collect())
     }
 }
@@ -95,8 +116,15 @@ impl Tables {
                 if !self.equals_folded.is_empty() {
                     fire_text(&self.equals_folded, &text.to_ascii_lowercase(), bits);
                 }
-                if let Some(literals) = &self.literals {
-                    literals.fire(text, bits);
+                if let Some(holds) = &self.holds {
+                    holds.fire(text, bits);
+                }
+                if let Some(starts) = &self.starts {
+                    starts.fire(&text[..text.len().min(starts.bytes_max)], bits);
+                }
+                if let Some(ends) = &self.ends {
+                    let tail = text.iter().rev().take(ends.bytes_max).copied();
+                    ends.fire(&tail.collect::<SmallVec<[u8; 64]>>(), bits);
                 }
             }
             Value::Int(number) => self.ints.fire(*number, bits),
@@ -119,32 +147,37 @@ fn fire_text(texts: &HashMap<Box<[u8]>, Rules>, text: &[u8], bits: &mut Bits) {
 }
 
 impl Literals {
-    fn new(holds: HashMap<Box<[u8]>, Vec<(u32, Anchor)>>, left_over: &mut Rules) -> Option<Self> {
-        if holds.is_empty() {
+    fn new(texts: HashMap<Box<[u8]>, Rules>, anchored: Anchored, left_over: &mut Rules) -> Option<Self> {
+        if texts.is_empty() {
             return None;
         }
-        let (texts, rules): (Vec<_>, Vec<_>) = holds.into_iter().map(|(text, rules)| (text, rules.into())).unzip();
-        let builder = AhoCorasick::builder().ascii_case_insensitive(true).match_kind(MatchKind::Standard).build(&texts);
-        match builder {
-            Ok(automaton) => Some(Self { automaton, rules: rules.into() }),
+        let bytes_max = texts.keys().map(|text| text.len()).max().unwrap_or(0);
+        let bytes: usize = texts.keys().map(|text| text.len()).sum();
+        let (texts, rules): (Vec<_>, Vec<Rules>) = texts.into_iter().unzip();
+        let start = if anchored == Anchored::Yes { StartKind::Anchored } else { StartKind::Unanchored };
+        let built = AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .match_kind(MatchKind::Standard)
+            .start_kind(start)
+            .kind((bytes <= TABLE_BYTES_MAX).then_some(AhoCorasickKind::DFA))
+            .build(&texts);
+        match built {
+            Ok(automaton) => Some(Self { automaton, anchored, bytes_max, rules: rules.into() }),
             Err(_) => {
-                left_over.extend(rules.iter().flat_map(|rules: &Box<[_]>| rules.iter().map(|(rule, _)| *rule)));
+                left_over.extend(rules.into_iter().flatten());
                 None
             }
         }
     }
 
     fn fire(&self, text: &[u8], bits: &mut Bits) {
-        for found in self.automaton.find_overlapping_iter(text) {
-            for (rule, anchor) in &self.rules[found.pattern().as_usize()] {
-                let good = match anchor {
-                    Anchor::Anywhere => true,
-                    Anchor::Start => found.start() == 0,
-                    Anchor::End => found.end() == text.len(),
-                };
-                if good {
-                    set(bits, *rule as usize);
-                }
+        let input = Input::new(text).anchored(self.anchored);
+        let mut state = OverlappingState::start();
+        // The automaton was built for this kind of search, so that it cannot refuse one.
+        while self.automaton.try_find_overlapping(input.clone(), &mut state).is_ok() {
+            let Some(found) = state.get_match() else { return };
+            for rule in &self.rules[found.pattern().as_usize()] {
+                set(bits, *rule as usize);
             }
         }
     }

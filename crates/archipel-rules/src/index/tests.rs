@@ -122,8 +122,8 @@ fn many_keys() {
 #[test]
 fn required_literals() {
     let required = |pattern: &str| {
-        literals::required(pattern).map(|literals| {
-            literals.into_iter().map(|literal| String::from_utf8(literal).expect("text")).collect::<Vec<_>>()
+        literals::required(pattern).map(|required| {
+            required.literals.into_iter().map(|literal| String::from_utf8(literal).expect("text")).collect::<Vec<_>>()
         })
     };
     for (pattern, expected) in [
@@ -141,6 +141,10 @@ fn required_literals() {
         (r"\.php$", Some(vec![".php"])),
         ("(?u)(?i)k", None),
         ("(", None),
+        ("^/wp-[0-9]+/admin", Some(vec!["/admin"])),
+        ("^/wordpress-[0-9]+/admin", Some(vec!["/wordpress-"])),
+        ("(?i)^GET", Some(vec!["get"])),
+        ("(?m)^abc", Some(vec!["abc"])),
     ] {
         let expected = expected.map(|expected| expected.into_iter().map(str::to_owned).collect::<Vec<_>>());
         let found = required(pattern);
@@ -151,5 +155,14 @@ fn required_literals() {
         {
             assert_eq!(found, expected, "{pattern}");
         }
+    }
+}
+
+#[test]
+fn starts_of_regexes() {
+    for (pattern, start) in
+        [("^abc", true), ("(?i)^abc.*", true), ("(?m)^abc", false), ("abc", false), ("^ab.*cdef", false)]
+    {
+        assert_eq!(literals::required(pattern).expect(pattern).start, start, "{pattern}");
     }
 }

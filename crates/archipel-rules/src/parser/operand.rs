@@ -2,6 +2,7 @@
 
 use super::{Parsed, Parser, Part};
 use crate::ast::{Argument, ArgumentKind, Base, Call, Literal, Logic, LogicKind, Operand, Quantifier, Span, Step};
+use crate::builtins::Builtin;
 use crate::diagnostic::{Code, Diagnostic, suggestion};
 use crate::field::{ALIASES, Field};
 use crate::functions::{Function, check_call};
@@ -39,7 +40,7 @@ impl Parser<'_> {
     }
 
     fn field(&mut self, name: &str, span: Span, call: bool) -> Parsed<Field> {
-        let Some(field) = Field::named(name) else { return Err(unknown(name, span, call)) };
+        let Some(field) = Field::named(name).filter(|_| !call) else { return Err(unknown(name, span, call)) };
         if field.spec().phase > self.purpose.phase {
             let message = format!("`{name}` has no value before there is a response");
             let help = "rules that look at responses run in a phase of their own";
@@ -108,6 +109,8 @@ impl Parser<'_> {
         self.once(function, name)?;
         let each = arguments.first().is_some_and(Argument::each);
         let call = Call { function, arguments, each, span };
+        // Patterns and replacements are tried here, so that what is wrong is told here.
+        Builtin::new(&call)?;
         let kind = if each { returns.array() } else { Some(returns) };
         let kind = kind.ok_or_else(|| Diagnostic::new(Code::WrongType, span, "arrays are nested too deeply"))?;
         Ok((Base::Call(Box::new(call)), kind))

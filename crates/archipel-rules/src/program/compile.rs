@@ -6,7 +6,7 @@ use crate::ast::{Argument, ArgumentKind, Base, Comparison, Literal, Logic, Logic
 use crate::builtins::Builtin;
 use crate::diagnostic::{Code, Diagnostic, suggestion};
 use crate::list::Lists;
-use crate::value::{Type, Value};
+use crate::value::Type;
 
 type Compiled<T> = Result<T, Diagnostic>;
 
@@ -61,11 +61,7 @@ fn source(operand: &Operand, lists: &Lists) -> Compiled<Source> {
 /// Compiles an argument, or the whole of an expression that makes a value.
 pub(crate) fn argument(argument: &Argument, lists: &Lists) -> Compiled<ArgumentNode> {
     Ok(match &argument.kind {
-        ArgumentKind::Literal(literal) => ArgumentNode::Literal(match literal {
-            Literal::Int(number) => Value::Int(*number),
-            Literal::Bytes(bytes) => Value::Bytes(bytes.to_vec().into()),
-            Literal::Ip(address) => Value::Ip(*address),
-        }),
+        ArgumentKind::Literal(literal) => ArgumentNode::Literal(literal.clone()),
         ArgumentKind::Operand(operand) => ArgumentNode::Source(source(operand, lists)?),
         ArgumentKind::Logic(logic) => ArgumentNode::Decision(decision(logic, lists)?),
     })

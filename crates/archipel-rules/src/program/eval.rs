@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use smallvec::SmallVec;
 
 use super::{ArgumentNode, CallNode, Node, NodeKind, Source, SourceBase, Vector, VectorKind};
-use crate::ast::{Chain, Quantifier, Step};
+use crate::ast::{Chain, Literal, Quantifier, Step};
 use crate::field::{Fields, load};
 use crate::limits::VALUE_BYTES_MAX;
 use crate::value::{Array, Value};
@@ -208,8 +208,9 @@ impl ArgumentNode {
     /// The value that it stands for.
     pub fn value<'a>(&'a self, fields: &'a dyn Fields) -> Value<'a> {
         match self {
-            Self::Literal(Value::Bytes(bytes)) => Value::text(&**bytes),
-            Self::Literal(value) => value.clone(),
+            Self::Literal(Literal::Bytes(bytes)) => Value::text(bytes),
+            Self::Literal(Literal::Int(number)) => Value::Int(*number),
+            Self::Literal(Literal::Ip(address)) => Value::Ip(*address),
             Self::Source(source) => source.value(fields),
             Self::Decision(node) => Value::Bool(node.holds(fields)),
         }
