@@ -8,10 +8,10 @@ pub mod body;
 pub mod builtin;
 pub mod byte_set;
 pub mod operator;
-#[cfg(test)]
-mod random;
 mod prefilter;
 mod program;
+#[cfg(test)]
+mod random;
 mod seclang;
 pub mod transaction;
 pub mod transform;

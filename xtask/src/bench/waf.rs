@@ -76,7 +76,11 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
         memory.push(footprint(&rules, level)?);
         let mut ours = Archipel::load(&rules)?;
         let mut theirs = ModSecurity::start(root, &rules, Some(SERVER_CORE))?;
-        ensure!(theirs.about.jit && theirs.about.jit_bytes > 0, "libmodsecurity's expressions are not compiled: {:?}", theirs.about);
+        ensure!(
+            theirs.about.jit && theirs.about.jit_bytes > 0,
+            "libmodsecurity's expressions are not compiled: {:?}",
+            theirs.about
+        );
         about = json!({
             "engine": theirs.about.engine, "pcre2": theirs.about.pcre2, "jit_bytes": theirs.about.jit_bytes,
             "memory_bytes": theirs.about.grown_bytes,
@@ -167,7 +171,9 @@ fn footprint(rules: &Rules, level: u8) -> Result<Value> {
     let copies = (0..COPIES).map(|_| Archipel::load(rules)).collect::<Result<Vec<_>>>()?;
     let grown = resident_bytes()?.saturating_sub(before) / u64::from(COPIES);
     drop(copies);
-    Ok(json!({"level": level, "rules": first.rules.rules(), "resident_bytes": grown, "estimate_bytes": first.rules.bytes()}))
+    Ok(
+        json!({"level": level, "rules": first.rules.rules(), "resident_bytes": grown, "estimate_bytes": first.rules.bytes()}),
+    )
 }
 
 fn resident_bytes() -> Result<u64> {

@@ -182,7 +182,8 @@ fn print(differences: &[Difference], explanations: &Explanations) -> Vec<String>
 }
 
 fn show(outcome: &Outcome) -> String {
-    let mut text = if outcome.blocked() { format!("{} in phase {}", outcome.status, outcome.phase) } else { "passes".into() };
+    let mut text =
+        if outcome.blocked() { format!("{} in phase {}", outcome.status, outcome.phase) } else { "passes".into() };
     let _ = write!(text, ", matched {:?}", outcome.matched);
     text
 }

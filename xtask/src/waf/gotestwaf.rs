@@ -42,7 +42,9 @@ fn add_file(file: &Path, attack: bool, samples: &mut Vec<Sample>) -> Result<()> 
             let encoded = encode(encoder.text()?.unwrap_or_default(), payload)?;
             for place in document.get("placeholder").list()? {
                 let (place, options) = match place {
-                    Node::Map(map) => map.first().map(|(place, options)| (place.as_str(), options)).context("an empty place")?,
+                    Node::Map(map) => {
+                        map.first().map(|(place, options)| (place.as_str(), options)).context("an empty place")?
+                    }
                     other => (other.text()?.unwrap_or_default(), &Node::Null),
                 };
                 if let Some(request) = put(place, options, &encoded)? {
@@ -101,8 +103,12 @@ fn put(place: &str, options: &Node, payload: &str) -> Result<Option<Request>> {
             post("application/json", format!("{{\"test\": true, \"{NAME}\": \"{escaped}\"}}"))
         }
         "XMLBody" => post("application/xml", payload.to_owned()),
-        "SOAPBody" => post("text/xml", soap(payload)).with("SOAPAction", "\"http://schemas.xmlsoap.org/soap/actor/next\""),
-        "GraphQL" if text(options, "method")? == "GET" => get(format!("/?query={}", percent_encoded(payload.as_bytes()))),
+        "SOAPBody" => {
+            post("text/xml", soap(payload)).with("SOAPAction", "\"http://schemas.xmlsoap.org/soap/actor/next\"")
+        }
+        "GraphQL" if text(options, "method")? == "GET" => {
+            get(format!("/?query={}", percent_encoded(payload.as_bytes())))
+        }
         "GraphQL" => Request::browser("POST", "/").with_body(payload),
         "RawRequest" => raw(options, payload)?,
         "gRPC" => return Ok(None),

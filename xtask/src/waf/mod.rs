@@ -43,7 +43,10 @@ pub fn in_release(root: &Path) -> Option<Result<()>> {
         return None;
     }
     let mut command = crate::process::command(env!("CARGO"));
-    command.current_dir(root).args(["run", "--quiet", "--release", "--package", "xtask", "--"]).args(std::env::args().skip(1));
+    command
+        .current_dir(root)
+        .args(["run", "--quiet", "--release", "--package", "xtask", "--"])
+        .args(std::env::args().skip(1));
     Some(match command.status().context("cargo") {
         Ok(status) if status.success() => Ok(()),
         Ok(_) => Err(anyhow::anyhow!("the release build says no")),

@@ -140,7 +140,10 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
             }
         }
     }
-    println!("{}", json!({"command": "waf-quality", "engine": format!("{:?}", options.engine), "figures": figures, "missed": missed}));
+    println!(
+        "{}",
+        json!({"command": "waf-quality", "engine": format!("{:?}", options.engine), "figures": figures, "missed": missed})
+    );
     if !missed.is_empty() {
         bail!("below the bar: {}", missed.join("; "));
     }

@@ -38,7 +38,8 @@ pub const CLIENT: &str = "203.0.113.9";
 /// Address of every server, from TEST-NET-1.
 pub const SERVER: &str = "192.0.2.1";
 
-const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/138.0.0.0 Safari/537.36";
+const BROWSER: &str =
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/138.0.0.0 Safari/537.36";
 
 impl Request {
     /// A request with the fields that a browser sends.

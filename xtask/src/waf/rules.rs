@@ -49,7 +49,9 @@ impl Rules {
     /// Adds our own rules.
     #[must_use]
     pub fn with_builtin(self) -> Self {
-        archipel_waf::builtin::FILES.iter().fold(self, |rules, (name, text)| rules.with(&format!("builtin-{name}"), *text))
+        archipel_waf::builtin::FILES
+            .iter()
+            .fold(self, |rules, (name, text)| rules.with(&format!("builtin-{name}"), *text))
     }
 
     /// Adds the Core Rule Set of `folder` at a paranoia level, with its own thresholds (5 for requests, 4 for responses).

@@ -12,9 +12,38 @@ const COOKIES: &str = "session=7d3f9a0c51e84b2fa6c0d4e19b8f2c73; theme=dark; con
 
 /// Plain words: what they make is read by every rule and matched by none.
 const WORDS: [&str; 32] = [
-    "green", "garden", "chair", "with", "wooden", "legs", "and", "soft", "cover", "ready", "for", "rainy", "evenings", "made",
-    "near", "the", "lake", "by", "people", "who", "love", "their", "work", "delivered", "within", "three", "days", "free", "of",
-    "charge", "in", "Europe",
+    "green",
+    "garden",
+    "chair",
+    "with",
+    "wooden",
+    "legs",
+    "and",
+    "soft",
+    "cover",
+    "ready",
+    "for",
+    "rainy",
+    "evenings",
+    "made",
+    "near",
+    "the",
+    "lake",
+    "by",
+    "people",
+    "who",
+    "love",
+    "their",
+    "work",
+    "delivered",
+    "within",
+    "three",
+    "days",
+    "free",
+    "of",
+    "charge",
+    "in",
+    "Europe",
 ];
 
 /// A page of a shop.
@@ -30,7 +59,8 @@ pub fn get() -> Request {
 
 /// An order as a page's script sends it, of about so many bytes.
 pub fn json(bytes: usize) -> Request {
-    let mut body = String::from("{\"customer\":{\"name\":\"Anna Winter\",\"city\":\"Oslo\",\"newsletter\":true},\"lines\":[");
+    let mut body =
+        String::from("{\"customer\":{\"name\":\"Anna Winter\",\"city\":\"Oslo\",\"newsletter\":true},\"lines\":[");
     let mut words = Words::default();
     let mut number = 10_000;
     while body.len() + 160 < bytes {
