@@ -223,7 +223,7 @@ impl<'a> View<'a> {
 
     fn place_field(&self, field: Field) -> Value<'_> {
         let place = self.place();
-        let text = |text: Option<&'a str>| text.map_or(Value::Nil, |text| Value::text(text));
+        let text = |text: Option<&'a str>| text.map_or(Value::Nil, Value::text);
         match field {
             Field::IpSrc => Value::Ip(self.ex.client),
             Field::IpSrcCountry => Value::text(place.country()),
