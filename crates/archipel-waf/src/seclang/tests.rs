@@ -25,7 +25,7 @@ fn a_rule_has_targets_an_operator_and_actions() {
     let rule = rule(concat!(
         "# a comment\n",
         "SecRule ARGS|!ARGS:/^a|b\\/c$/|&REQUEST_HEADERS:Host|XML:/*|XML://@* \\\n",
-        "    \"!@rx \\\"x\\\\d\\\" \" \\\n",
+        "    \"!@rx \\\"x\\d\\\" \" \\\n",
         "    \"id:1,phase:2,msg:'it\\'s, so',t:none,setvar:tx.a=%{tx.b},ctl:ruleRemoveTargetById=1;ARGS:a\"\n"
     ));
     let names: Vec<_> = rule.targets.iter().map(|target| target.variable.as_str()).collect();

@@ -341,3 +341,26 @@ fn time_is_told_in_utc() {
     let leap = time::Civil::from_unix_seconds(951_782_400);
     assert_eq!((leap.year, leap.month, leap.day), (2000, 2, 29));
 }
+
+#[test]
+fn what_grows_without_end_is_cut() {
+    let encode = "t:urlEncode,".repeat(30);
+    let rules = load(&format!(
+        "SecRule ARGS:a \"@rx ^%\" \"id:1,phase:2,pass,{encode}t:urlEncode\"\n\
+         SecRule ARGS:/^b/ \"@rx .\" \"id:2,phase:2,pass,nolog,setvar:tx.b=%{{tx.b}}%{{tx.b}}%{{MATCHED_VAR}}\"\n\
+         SecRule TX:b \"@rx ^x+$\" \"id:3,phase:2,pass\"\n"
+    ));
+    let many: String = (0..40).map(|at| format!("&b{at}=x")).collect();
+    let (_, transaction) = run(&rules, &form(&format!("a=%25{many}")));
+    let found: Vec<_> = transaction.matches().map(|found| (found.id(), found.value().len())).collect();
+    assert_eq!(found[1], (3, expand::EXPANDED_BYTES_MAX));
+    assert_eq!(found[0].0, 1);
+    assert!(found[0].1 < 16 << 20);
+}
+
+#[test]
+fn a_transaction_goes_from_one_thread_to_another() {
+    fn goes<T: Send>() {}
+    goes::<Transaction>();
+    goes::<Scratch>();
+}
