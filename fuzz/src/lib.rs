@@ -4,9 +4,10 @@
 //! The functions serve two runners: libFuzzer (`fuzz_targets/`, for cargo-fuzz) and `src/bin/smoke.rs`, which needs
 //! nothing but stable Rust. This crate must never be a dependency of anything.
 
-mod rules;
 mod body;
+mod rules;
 mod store;
+mod waf;
 
 use std::path::Path;
 
@@ -21,9 +22,10 @@ use archipel_transport::proxy_protocol;
 use archipel_transport::tls::{client_hello, ja4};
 use http::{HeaderValue, Method};
 
-pub use rules::{rules, rules_oracle};
 pub use body::{body_form, body_json, body_multipart, body_xml};
+pub use rules::{rules, rules_oracle};
 pub use store::cache_store;
+pub use waf::{seclang, waf_transaction};
 
 /// A target: its name and what it does with bytes.
 pub type Target = (&'static str, fn(&[u8]));
@@ -54,6 +56,8 @@ pub const TARGETS: &[Target] = &[
     ("body_json", body_json),
     ("body_xml", body_xml),
     ("rule_texts", rule_texts),
+    ("seclang", seclang),
+    ("waf_transaction", waf_transaction),
 ];
 
 const HEAD_BYTES_MAX: usize = 4096;

@@ -61,37 +61,37 @@ pub struct Layout {
     pub rules: PathBuf,
 }
 
-impl Engine {
-    /// Loads the rules.
-    ///
-    /// # Errors
-    /// A file that cannot be read, and everything that the engine does not understand.
-    pub fn load(layout: &Layout, prefilter: bool) -> Result<Self> {
-        let mut sources = vec![source("base.conf", BASE.into()), source("tests.conf", TESTS.into())];
-        sources.push(read(&layout.setup)?);
-        let entries = std::fs::read_dir(&layout.rules).with_context(|| layout.rules.display().to_string())?;
-        let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-        paths.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));
-        paths.sort();
-        for path in &paths {
-            sources.push(read(path)?);
-        }
-        match RuleSet::load(&sources, &Beside) {
-            Ok(rules) => Ok(Self { rules: Arc::new(rules), scratch: Scratch::default(), prefilter }),
-            Err(errors) => {
-                let mut text = format!("{} errors in the rules", errors.len());
-                for error in errors.iter().take(50) {
-                    let _ = write!(text, "\n  {error}");
-                }
-                bail!(text)
+/// Loads the rules.
+///
+/// # Errors
+/// A file that cannot be read, and everything that the engine does not understand.
+pub fn load(layout: &Layout) -> Result<Arc<RuleSet>> {
+    let mut sources = vec![source("base.conf", BASE.into()), source("tests.conf", TESTS.into())];
+    sources.push(read(&layout.setup)?);
+    let entries = std::fs::read_dir(&layout.rules).with_context(|| layout.rules.display().to_string())?;
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));
+    paths.sort();
+    for path in &paths {
+        sources.push(read(path)?);
+    }
+    match RuleSet::load(&sources, &Beside) {
+        Ok(rules) => Ok(Arc::new(rules)),
+        Err(errors) => {
+            let mut text = format!("{} errors in the rules", errors.len());
+            for error in errors.iter().take(50) {
+                let _ = write!(text, "\n  {error}");
             }
+            bail!(text)
         }
     }
+}
 
-    /// Another one with the same rules, for another thread.
+impl Engine {
+    /// With its own memory, so that each thread has one.
     #[must_use]
-    pub fn another(&self) -> Self {
-        Self { rules: Arc::clone(&self.rules), scratch: Scratch::default(), prefilter: self.prefilter }
+    pub fn new(rules: Arc<RuleSet>, prefilter: bool) -> Self {
+        Self { rules, scratch: Scratch::default(), prefilter }
     }
 
     /// Judges a request and its reply in all five phases; what was logged.

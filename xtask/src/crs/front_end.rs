@@ -14,7 +14,7 @@ use crate::small_origin::SmallOrigin;
 const REPLY_MAX: Duration = Duration::from_secs(10);
 
 /// Longest reply that is read.
-const REPLY_BYTES_MAX: u64 = 1 << 20;
+const REPLY_BYTES_MAX: usize = 1 << 20;
 
 /// Whoever speaks HTTP with the client.
 pub trait FrontEnd {
@@ -51,14 +51,26 @@ impl FrontEnd for Listener {
         stream.set_read_timeout(Some(REPLY_MAX))?;
         stream.write_all(request)?;
         let mut reply = Vec::new();
-        let read = stream.take(REPLY_BYTES_MAX).read_to_end(&mut reply);
-        match read {
-            // Closed with bytes of the request unread.
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(reply),
-            Err(error) if reply.is_empty() => Err(error).context("no reply"),
-            _ => Ok(reply),
+        let mut piece = [0; 4096];
+        while !is_whole(&reply) && reply.len() < REPLY_BYTES_MAX {
+            match stream.read(&mut piece) {
+                Ok(0) => break,
+                Ok(read) => reply.extend_from_slice(&piece[..read]),
+                // Closed with bytes of the request unread.
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
+                Err(error) => return Err(error).context("no reply, and the connection stays open"),
+            }
         }
+        Ok(reply)
     }
+}
+
+/// Whether a reply is there with all of its body, as far as its `Content-Length` tells. Others end with the connection.
+fn is_whole(reply: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(reply).to_ascii_lowercase();
+    let Some((head, _)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+    length.is_some_and(|length| reply.len() >= head.len() + 4 + length)
 }
 
 /// The status code of a reply; `None` for what is no HTTP reply.

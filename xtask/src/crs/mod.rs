@@ -7,6 +7,7 @@ mod engine;
 mod front_end;
 mod message;
 mod origin;
+mod overrides;
 mod request;
 mod suite;
 #[cfg(test)]
@@ -15,10 +16,13 @@ mod verdict;
 mod yaml;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
+use archipel_waf::RuleSet;
 use clap::Args;
 
 use engine::{Engine, Layout};
@@ -42,9 +46,12 @@ pub struct Options {
     /// Run tests only whose name begins so: `942100` or `942100-3`
     #[arg(long)]
     only: Option<String>,
-    /// Look at every value with every rule: decisions must be the same
+    /// Look at every value with every rule
     #[arg(long)]
     without_prefilter: bool,
+    /// Judge each stage a second time without the prefilter: what is logged must be the same
+    #[arg(long, conflicts_with = "without_prefilter")]
+    compare_prefilter: bool,
     /// Print each request of a failed test, and what was logged
     #[arg(long)]
     verbose: bool,
@@ -75,15 +82,16 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     };
     let begun = Instant::now();
     let mut tests = suite::read(&folder.join("tests/regression/tests"))?;
+    let overridden = overrides::apply(&mut tests)?;
     if let Some(only) = &options.only {
         tests.retain(|test| test.name.starts_with(only.as_str()));
     }
     let layout = Layout { setup: folder.join("crs-setup.conf.example"), rules: folder.join("rules") };
-    let engine = Engine::load(&layout, !options.without_prefilter)?;
+    let rules = engine::load(&layout)?;
     let loaded = begun.elapsed();
     let replies = ask_front_end(root, &tests, options.without_listener)?;
     let judged = Instant::now();
-    let failures = judge_all(&engine, &tests, &replies, options.verbose)?;
+    let failures = judge_all(&rules, &tests, &replies, options)?;
     report(&tests, &failures);
     let passed = tests.len() - failures.len();
     println!(
@@ -91,7 +99,7 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
         serde_json::json!({
             "command": "crs", "tests": tests.len(), "passed": passed,
             "stages": tests.iter().map(|test| test.stages.len()).sum::<usize>(),
-            "front_end_stages": replies.len(),
+            "front_end_stages": replies.len(), "overridden": overridden,
             "load_ms": u64::try_from(loaded.as_millis())?, "judge_ms": u64::try_from(judged.elapsed().as_millis())?,
         })
     );
@@ -112,7 +120,7 @@ fn debian(options: &Options) -> Result<()> {
         return Ok(());
     }
     let layout = Layout { setup: DEBIAN_SETUP.into(), rules: DEBIAN_RULES.into() };
-    let mut engine = Engine::load(&layout, !options.without_prefilter)?;
+    let mut engine = Engine::new(engine::load(&layout)?, !options.without_prefilter);
     let attack = Message::read(b"GET /?a=<script>alert(1)</script> HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let logged = engine.judge(&attack, origin::reply);
     let ids: Vec<u64> = logged.iter().map(|logged| logged.id).collect();
@@ -147,16 +155,21 @@ fn ask_front_end(root: &Path, tests: &[Test], leave_out: bool) -> Result<Replies
 }
 
 /// Judges all tests, with as many threads as there are cores.
-fn judge_all(engine: &Engine, tests: &[Test], replies: &Replies, verbose: bool) -> Result<Vec<Failure>> {
+fn judge_all(rules: &Arc<RuleSet>, tests: &[Test], replies: &Replies, options: &Options) -> Result<Vec<Failure>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(tests.len().max(1));
     let found: Vec<Result<Vec<(usize, Failure)>>> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|first| {
-                let mut engine = engine.another();
+                let mut judge = Judge {
+                    engine: Engine::new(Arc::clone(rules), !options.without_prefilter),
+                    control: options.compare_prefilter.then(|| Engine::new(Arc::clone(rules), false)),
+                    replies,
+                    verbose: options.verbose,
+                };
                 scope.spawn(move || {
                     let mut failures = Vec::new();
                     for (at, test) in tests.iter().enumerate().skip(first).step_by(threads) {
-                        let failure = judge(&mut engine, at, test, replies, verbose);
+                        let failure = judge.test(at, test);
                         failures.extend(failure.with_context(|| test.name.clone())?.map(|failure| (at, failure)));
                     }
                     Ok(failures)
@@ -174,27 +187,56 @@ fn judge_all(engine: &Engine, tests: &[Test], replies: &Replies, verbose: bool) 
     Ok(failures.into_iter().map(|(_, failure)| failure).collect())
 }
 
-fn judge(engine: &mut Engine, at: usize, test: &Test, replies: &Replies, verbose: bool) -> Result<Option<Failure>> {
-    let mut text = String::new();
-    for (number, stage) in test.stages.iter().enumerate() {
-        let bytes = request::bytes(&stage.input);
-        let mut seen = Seen { reply: replies.get(&(at, number)).cloned(), log: None };
-        if !stage.output.is_of_front_end() {
-            seen.log = Some(engine.judge(&Message::read(&bytes), origin::reply));
-        }
-        let wrong = verdict::judge(&stage.output, &seen)?;
-        if wrong.is_empty() {
-            continue;
-        }
-        text.push_str(&verdict::show(&wrong, &seen));
-        if verbose {
-            text.push_str(&format!("    request: {}\n", bytes.escape_ascii()));
-            for logged in seen.log.iter().flatten() {
-                text.push_str(&format!("    log: {}\n", logged.line));
+/// What one thread judges with.
+struct Judge<'a> {
+    engine: Engine,
+    /// The one that looks at everything, where both are compared.
+    control: Option<Engine>,
+    replies: &'a Replies,
+    verbose: bool,
+}
+
+impl Judge<'_> {
+    fn test(&mut self, at: usize, test: &Test) -> Result<Option<Failure>> {
+        let mut text = String::new();
+        for (number, stage) in test.stages.iter().enumerate() {
+            let bytes = request::bytes(&stage.input);
+            let seen = Seen { reply: self.replies.get(&(at, number)).cloned(), log: None };
+            let (seen, mut wrong) = self.stage(stage, seen, &bytes);
+            wrong.extend(verdict::judge(&stage.output, &seen)?);
+            if wrong.is_empty() {
+                continue;
+            }
+            text.push_str(&verdict::show(&wrong, &seen));
+            if self.verbose {
+                let _ = writeln!(text, "    request: {}", bytes.escape_ascii());
+                for logged in seen.log.iter().flatten() {
+                    let _ = writeln!(text, "    log: {}", logged.line);
+                }
             }
         }
+        Ok((!text.is_empty()).then(|| Failure { name: test.name.clone(), text }))
     }
-    Ok((!text.is_empty()).then(|| Failure { name: test.name.clone(), text }))
+
+    /// Adds what the rules logged, and what is wrong with that whatever the test expects.
+    fn stage(&mut self, stage: &Stage, mut seen: Seen, bytes: &[u8]) -> (Seen, Vec<String>) {
+        let mut wrong = Vec::new();
+        if stage.output.is_of_front_end() {
+            return (seen, wrong);
+        }
+        // What the front end refuses never comes to the rules.
+        let refused = seen.reply.as_deref().is_some_and(|reply| front_end::status(reply) == Some(400));
+        let mut log = Vec::new();
+        if !refused {
+            let request = Message::read(bytes);
+            log = self.engine.judge(&request, origin::reply);
+            if self.control.as_mut().is_some_and(|control| control.judge(&request, origin::reply) != log) {
+                wrong.push("the prefilter makes a difference".to_owned());
+            }
+        }
+        seen.log = Some(log);
+        (seen, wrong)
+    }
 }
 
 fn report(tests: &[Test], failures: &[Failure]) {

@@ -120,7 +120,7 @@ fn read_file(file: &str, text: &str, tests: &mut Vec<Test>) -> Result<()> {
     let in_name: String = stem.chars().take_while(char::is_ascii_digit).collect();
     let rule = document.get("rule_id").text()?.unwrap_or(&in_name);
     for (index, test) in document.get("tests").list()?.iter().enumerate() {
-        let number = test.get("test_id").number()?.map_or_else(|| index.to_string(), |number| number.to_string());
+        let number = test.get("test_id").number()?.map_or_else(|| (index + 1).to_string(), |number| number.to_string());
         let name = format!("{rule}-{number}");
         tests.push(read_test(file, &name, test).with_context(|| name.clone())?);
     }
@@ -209,7 +209,11 @@ fn expand(data: &str) -> Result<String> {
     Ok(text)
 }
 
-fn read_output(output: &Node) -> Result<Output> {
+/// Reads the expectations of a stage.
+///
+/// # Errors
+/// They have something that this runner does not know.
+pub fn read_output(output: &Node) -> Result<Output> {
     output.map(&[
         "status",
         "response_contains",

@@ -3,7 +3,7 @@ use super::message::Message;
 use super::suite::{self, Input, Output};
 use super::verdict::{Seen, judge};
 use super::yaml::Node;
-use super::{origin, request};
+use super::{origin, overrides, request};
 use crate::process::Folder;
 
 const FILE: &str = r#"---
@@ -44,7 +44,7 @@ fn a_file_is_read() {
     let folder = Folder::new("crs").expect("a folder");
     folder.write("a/920100.yml", FILE).expect("a file");
     let tests = suite::read(folder.path()).expect("tests");
-    assert_eq!(tests.iter().map(|test| test.name.as_str()).collect::<Vec<_>>(), ["920100-7", "920100-1"]);
+    assert_eq!(tests.iter().map(|test| test.name.as_str()).collect::<Vec<_>>(), ["920100-7", "920100-2"]);
     let first = &tests[0].stages[0];
     let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(first.input.headers, [field("Accept", ""), field("Content-Length", "007"), field("Host", "localhost")]);
@@ -147,4 +147,15 @@ fn stages_are_judged() {
     assert_eq!(wrong(&Output { fails: true, ..output() }, refused), 0);
     assert_eq!(wrong(&Output { fails: true, ..output() }, Some(b"HTTP/1.1 200 OK\r\n\r\n")), 1);
     assert_eq!(wrong(&Output { response_contains: Some("^HTTP.*Bad".into()), ..output() }, refused), 0);
+}
+
+#[test]
+fn expectations_are_overridden_with_a_reason() {
+    let folder = Folder::new("crs").expect("a folder");
+    folder.write("920100.yml", FILE).expect("a file");
+    let mut tests = suite::read(folder.path()).expect("tests");
+    let list = "test_overrides: [{rule_id: 920100, test_ids: [7, 9], reason: because, output: {status: 505}}]";
+    assert_eq!(overrides::apply_list(&mut tests, list).expect("a list"), 1);
+    assert_eq!(tests[0].stages[0].output, Output { status: Some(505), ..Output::default() });
+    assert!(overrides::apply_list(&mut tests, &list.replace("reason: because, ", "")).is_err());
 }

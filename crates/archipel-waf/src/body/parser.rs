@@ -68,7 +68,7 @@ impl Parser {
         self.keep(read)
     }
 
-    /// Says that the body has ended. An empty body is sound in every format.
+    /// Says that the body has ended. An empty body is sound in every format, a `Content-Type` without a boundary is not.
     ///
     /// # Errors
     /// The one that was found earlier, or what the end itself is missing.

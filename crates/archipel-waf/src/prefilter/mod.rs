@@ -10,7 +10,9 @@ mod tests;
 
 use std::collections::HashMap;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use aho_corasick::automaton::Automaton as _;
+use aho_corasick::nfa::{contiguous, noncontiguous};
+use aho_corasick::{MatchKind, dfa};
 
 use crate::byte_set::ByteSet;
 use crate::operator::{Operator, Requirement};
@@ -18,19 +20,28 @@ use crate::operator::{Operator, Requirement};
 pub(crate) use scan::Hits;
 
 /// Longest literal that is looked for: what is longer is cut, which keeps the automaton small and rules out hardly less.
-const LITERAL_BYTES_MAX: usize = 12;
+const LITERAL_BYTES_MAX: usize = 8;
 
-/// The prefilter of a rule set.
+/// What of an exchange a value belongs to: rules for one are not asked about the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Request,
+    Response,
+}
+
+/// The prefilter of a rule set for one side.
 #[derive(Debug)]
 pub(crate) struct Prefilter {
-    automaton: Option<AhoCorasick>,
+    literals: Literals,
     /// For each pattern, the filtered operators that ask for it: ranges of `askers`.
     patterns: Vec<(u32, u32)>,
     askers: Vec<u32>,
     /// For each filtered operator.
     demands: Vec<Demand>,
-    /// Filtered operators without literals: judged by bytes alone.
+    /// Filtered operators without literals, judged by bytes alone: those without any condition of that kind first.
     bytes_only: Vec<u32>,
+    /// For each byte a row of bits: the members of `bytes_only` in whose first set the byte is.
+    by_byte: Vec<u64>,
     /// For each operator its bit, or `u32::MAX`.
     bits: Vec<u32>,
 }
@@ -44,8 +55,41 @@ struct Demand {
     length_min: usize,
 }
 
-/// Bytes of all literals up to which the automaton is a table that is read once a byte; above, it is the smaller kind.
-const TABLE_LITERAL_BYTES_MAX: usize = 48 << 10;
+/// Bytes of an automaton that is read once a byte; one that would be larger takes the small form, which is read more often.
+const TABLE_BYTES_MAX: usize = 8 << 20;
+
+/// The automaton that finds literals.
+#[derive(Debug)]
+enum Literals {
+    None,
+    Table(dfa::DFA),
+    Small(contiguous::NFA),
+}
+
+impl Literals {
+    /// The automaton for literals in lower case; `None` where the library has an objection to them.
+    fn new(literals: &[(Vec<u8>, Vec<u32>)]) -> Option<Self> {
+        if literals.is_empty() {
+            return Some(Self::None);
+        }
+        let literals = literals.iter().map(|(literal, _)| literal);
+        let mut builder = noncontiguous::Builder::new();
+        let nfa = builder.ascii_case_insensitive(true).match_kind(MatchKind::Standard).build(literals).ok()?;
+        let table = dfa::Builder::new().build_from_noncontiguous(&nfa).ok();
+        if let Some(table) = table.filter(|table| table.memory_usage() <= TABLE_BYTES_MAX) {
+            return Some(Self::Table(table));
+        }
+        contiguous::Builder::new().build_from_noncontiguous(&nfa).ok().map(Self::Small)
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Table(table) => table.memory_usage(),
+            Self::Small(nfa) => nfa.memory_usage(),
+        }
+    }
+}
 
 impl Prefilter {
     /// The prefilter for those of `operators` that are marked in `filtered` and say what they demand.
@@ -71,7 +115,8 @@ impl Prefilter {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.automaton.as_ref().map_or(0, AhoCorasick::memory_usage)
+        self.literals.bytes()
+            + self.by_byte.capacity() * size_of::<u64>()
             + self.patterns.capacity() * size_of::<(u32, u32)>()
             + (self.askers.capacity() + self.bits.capacity()) * size_of::<u32>()
             + self.demands.iter().map(|d| size_of::<Demand>() + size_of_val(&*d.bytes)).sum::<usize>()
@@ -111,16 +156,25 @@ impl Build {
             patterns.push((askers.len() as u32, (askers.len() + asking.len()) as u32));
             askers.extend_from_slice(asking);
         }
-        let bytes: usize = literals.iter().map(|(literal, _)| literal.len()).sum();
-        let kind = if bytes <= TABLE_LITERAL_BYTES_MAX { AhoCorasickKind::DFA } else { AhoCorasickKind::ContiguousNFA };
-        let automaton = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::Standard)
-            .kind(Some(kind))
-            .build(literals.iter().map(|(literal, _)| literal))
-            .ok();
+        let automaton = Literals::new(&literals);
         // Without an automaton nothing is ruled out by literals: slower, and as right.
-        let bytes_only = if automaton.is_some() { self.bytes_only } else { (0..self.demands.len() as u32).collect() };
-        Prefilter { automaton, patterns, askers, demands: self.demands, bytes_only, bits }
+        let all = || (0..self.demands.len() as u32).collect();
+        let bytes_only: Vec<u32> = if automaton.is_some() { self.bytes_only } else { all() };
+        let by_byte = by_byte(&self.demands, &bytes_only);
+        let literals = automaton.unwrap_or(Literals::None);
+        Prefilter { literals, patterns, askers, demands: self.demands, bytes_only, by_byte, bits }
     }
+}
+
+/// The rows of [`Prefilter::by_byte`]. An operator without a set is in all of them.
+fn by_byte(demands: &[Demand], bytes_only: &[u32]) -> Vec<u64> {
+    let words = bytes_only.len().div_ceil(64);
+    let mut rows = vec![0; 256 * words];
+    for (at, &bit) in bytes_only.iter().enumerate() {
+        let set = demands[bit as usize].bytes.first().copied().unwrap_or(ByteSet::ALL);
+        for byte in set.iter() {
+            rows[usize::from(byte) * words + at / 64] |= 1 << (at % 64);
+        }
+    }
+    rows
 }

@@ -1,8 +1,11 @@
 //! Asking the prefilter about one value.
 
+use aho_corasick::Anchored;
+use aho_corasick::automaton::Automaton;
+
 use crate::byte_set::ByteSet;
 
-use super::{Demand, Prefilter};
+use super::{Demand, Literals, Prefilter};
 
 /// Answers for the values of one transaction.
 #[derive(Debug, Default)]
@@ -51,25 +54,53 @@ impl Prefilter {
     pub(crate) fn scan(&self, text: &[u8], bytes: &ByteSet, hits: &mut Hits) -> u32 {
         hits.scan += 1;
         let from = hits.rows.len();
-        if let Some(automaton) = &self.automaton {
-            for found in automaton.find_overlapping_iter(text) {
-                let pattern = found.pattern().as_usize();
-                if std::mem::replace(&mut hits.patterns[pattern], hits.scan) == hits.scan {
-                    continue;
-                }
-                let (start, end) = self.patterns[pattern];
-                for &bit in &self.askers[start as usize..end as usize] {
-                    if self.demands[bit as usize].holds(text, bytes) {
-                        hits.set(from, bit);
-                    }
+        match &self.literals {
+            Literals::None => {}
+            Literals::Table(table) => self.find(table, text, bytes, from, hits),
+            Literals::Small(nfa) => self.find(nfa, text, bytes, from, hits),
+        }
+        self.judge_bytes(text, bytes, from, hits);
+        if hits.rows.len() == from { 0 } else { (from / hits.words) as u32 }
+    }
+
+    /// Finds all literals, also those within others. Each is looked into once.
+    fn find(&self, automaton: &impl Automaton, text: &[u8], bytes: &ByteSet, from: usize, hits: &mut Hits) {
+        // The automaton is made for searches that begin anywhere.
+        let Ok(mut state) = automaton.start_state(Anchored::No) else { return };
+        for &byte in text {
+            state = automaton.next_state(Anchored::No, state, byte);
+            if automaton.is_special(state) && automaton.is_match(state) {
+                for at in 0..automaton.match_len(state) {
+                    self.found(automaton.match_pattern(state, at).as_usize(), text, bytes, from, hits);
                 }
             }
         }
-        for &bit in &self.bytes_only {
+    }
+
+    fn found(&self, pattern: usize, text: &[u8], bytes: &ByteSet, from: usize, hits: &mut Hits) {
+        if std::mem::replace(&mut hits.patterns[pattern], hits.scan) == hits.scan {
+            return;
+        }
+        let (start, end) = self.patterns[pattern];
+        for &bit in &self.askers[start as usize..end as usize] {
             if self.demands[bit as usize].holds(text, bytes) {
                 hits.set(from, bit);
             }
         }
-        if hits.rows.len() == from { 0 } else { (from / hits.words) as u32 }
+    }
+
+    /// The operators that ask for bytes only.
+    fn judge_bytes(&self, text: &[u8], bytes: &ByteSet, from: usize, hits: &mut Hits) {
+        let words = self.bytes_only.len().div_ceil(64);
+        for word in 0..words {
+            let mut left = bytes.iter().fold(0, |left, byte| left | self.by_byte[usize::from(byte) * words + word]);
+            while left != 0 {
+                let bit = self.bytes_only[word * 64 + left.trailing_zeros() as usize];
+                left &= left - 1;
+                if self.demands[bit as usize].holds(text, bytes) {
+                    hits.set(from, bit);
+                }
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::operator::{DataFiles, Kind, Operator, RxCache};
-use crate::prefilter::Prefilter;
+use crate::prefilter::{Prefilter, Side};
 use crate::seclang::{self, ERRORS_MAX, Error, Files, OperatorText, Place, Source};
 use crate::transaction::Records;
 
@@ -27,12 +27,6 @@ pub(super) fn load(sources: &[Source], files: &dyn Files) -> Result<RuleSet, Vec
     compiler.finish()
 }
 
-/// What `SecDefaultAction` says for a phase.
-#[derive(Debug, Default)]
-struct Default_ {
-    actions: Actions,
-}
-
 struct Compiler<'a> {
     drafts: &'a Drafts,
     files: &'a dyn Files,
@@ -44,7 +38,8 @@ struct Compiler<'a> {
     phases: [Vec<RuleIndex>; PHASES],
     starters: Vec<RuleIndex>,
     markers: HashMap<&'a [u8], Vec<Marker>>,
-    defaults: [Default_; PHASES],
+    /// What `SecDefaultAction` says for each phase.
+    defaults: [Actions; PHASES],
     operators: Vec<Operator>,
     operator_indexes: HashMap<(Kind, Vec<u8>, Option<String>), OperatorIndex>,
     probes: Vec<Probe>,
@@ -118,7 +113,7 @@ impl<'a> Compiler<'a> {
             for message in errors {
                 self.error(place, message);
             }
-            self.defaults[phase] = Default_ { actions };
+            self.defaults[phase] = actions;
         }
     }
 
@@ -145,7 +140,7 @@ impl<'a> Compiler<'a> {
         let mut context =
             Context { names: &mut self.names, drafts: self.drafts, starters: &self.starters, marker: &ends };
         let mut actions = Actions::compile(&link.actions, &mut context, &mut errors);
-        let default = &self.defaults[draft.phase].actions;
+        let default = &self.defaults[draft.phase];
         if !actions.none {
             actions.transformations.splice(0..0, default.transformations.iter().copied());
         }
@@ -161,7 +156,9 @@ impl<'a> Compiler<'a> {
         });
         let (test, negated) = self.test(link, &mut errors);
         let steps = actions.multi_match.then(|| self.chains.path(node).into_boxed_slice());
-        let probes = self.probes(&test, negated, &targets, steps.as_deref().unwrap_or(&[node]));
+        let response = !targets.is_empty() && targets.iter().all(|target| target.variable.is_of_response());
+        let side = if response { Side::Response } else { Side::Request };
+        let probes = self.probes(&test, negated, (&targets, side), steps.as_deref().unwrap_or(&[node]));
         for message in errors {
             self.error(&link.place, message);
         }
@@ -175,6 +172,7 @@ impl<'a> Compiler<'a> {
             negated,
             targets,
             probes,
+            side,
             node,
             steps,
             captures: actions.captures,
@@ -211,6 +209,9 @@ impl<'a> Compiler<'a> {
         }
         let kind = Kind::from_name(&text.name).ok_or_else(|| format!("unknown operator `@{}`", text.name))?;
         if let (Kind::GeoLookup | Kind::Rbl, Some(why)) = (kind, kind.refusal()) {
+            if text.negated {
+                return Err(format!("`!@{}` would always match: {why}", kind.name()));
+            }
             // Debian's rule set has them, in rules that are off until somebody sets them up.
             self.warnings.push(place.error(format!("`@{}` never matches: {why}", kind.name())));
             return Ok(Test::Never);
@@ -237,7 +238,13 @@ impl<'a> Compiler<'a> {
     }
 
     /// The probes of a rule that the prefilter can judge.
-    fn probes(&mut self, test: &Test, negated: bool, targets: &[Target], nodes: &[Node]) -> Option<Box<[u32]>> {
+    fn probes(
+        &mut self,
+        test: &Test,
+        negated: bool,
+        (targets, side): (&[Target], Side),
+        nodes: &[Node],
+    ) -> Option<Box<[u32]>> {
         let Test::Operator(operator) = test else { return None };
         if negated || self.operators[*operator as usize].requirement().is_none() {
             return None;
@@ -248,24 +255,24 @@ impl<'a> Compiler<'a> {
         let mut probes = Vec::new();
         for target in targets {
             for &node in nodes {
-                probes.push(self.probe(target, node));
+                probes.push(self.probe(target, node, side));
             }
         }
         Some(probes.into())
     }
 
-    fn probe(&mut self, target: &Target, node: Node) -> u32 {
+    fn probe(&mut self, target: &Target, node: Node, side: Side) -> u32 {
         let pick = match &target.pick {
             Pick::Regex(regex) => format!("/{}", regex.source.escape_ascii()),
             Pick::Name(name) => format!(":{}", name.to_ascii_lowercase().escape_ascii()),
             Pick::All | Pick::Tx(_) => String::new(),
         };
-        let key = (format!("{:?}{pick}", target.variable), node);
+        let key = (format!("{side:?}{:?}{pick}", target.variable), node);
         if let Some(&probe) = self.probe_indexes.get(&key) {
             return probe;
         }
         let probe = self.probes.len() as u32;
-        self.probes.push(Probe { variable: target.variable, pick: target.pick.clone(), node });
+        self.probes.push(Probe { variable: target.variable, pick: target.pick.clone(), node, side });
         self.probe_indexes.insert(key, probe);
         probe
     }
@@ -276,15 +283,16 @@ impl<'a> Compiler<'a> {
         }
         self.number_names();
         self.note_reads();
-        let defaults =
-            self.defaults.map(|Default_ { actions }| (actions.disruptive.unwrap_or(Disruptive::Pass), actions.status));
-        let mut filtered = vec![false; self.operators.len()];
-        for rule in &self.rules {
-            if let (Test::Operator(operator), Some(_)) = (&rule.test, &rule.probes) {
-                filtered[*operator as usize] = true;
+        let defaults = self.defaults.map(|actions| (actions.disruptive.unwrap_or(Disruptive::Pass), actions.status));
+        let prefilters = [Side::Request, Side::Response].map(|side| {
+            let mut filtered = vec![false; self.operators.len()];
+            for rule in self.rules.iter().filter(|rule| rule.side == side && rule.probes.is_some()) {
+                if let Test::Operator(operator) = rule.test {
+                    filtered[operator as usize] = true;
+                }
             }
-        }
-        let prefilter = Prefilter::new(&self.operators, &filtered);
+            Prefilter::new(&self.operators, &filtered)
+        });
         let records = Records::new(self.drafts.settings.collection_timeout_seconds);
         Ok(RuleSet {
             settings: self.drafts.settings.clone(),
@@ -295,7 +303,7 @@ impl<'a> Compiler<'a> {
             tx_names: self.names,
             defaults,
             probes: self.probes,
-            prefilter,
+            prefilters,
             records,
             expressions: RxCache::new(),
             reads: self.reads,

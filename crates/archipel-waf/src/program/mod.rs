@@ -19,7 +19,7 @@ pub(crate) use text::{Piece, Reference, Text, TxNames};
 pub(crate) use variable::{Origin, RECORDS, Record, RuleField, SCALARS, STORES, Store, TimePart, Variable, scalar};
 
 use crate::operator::{Operator, RxCache};
-use crate::prefilter::Prefilter;
+use crate::prefilter::{Prefilter, Side};
 use crate::seclang::{Error, Files, Source};
 use crate::transaction::{Budget, Clock, Records, Scratch, Transaction};
 
@@ -97,7 +97,8 @@ pub struct RuleSet {
     pub(crate) defaults: [(Disruptive, Option<u16>); PHASES],
     /// Distinct (target, node) pairs that rules ask the prefilter about.
     pub(crate) probes: Vec<Probe>,
-    pub(crate) prefilter: Prefilter,
+    /// One for the request, one for the response.
+    pub(crate) prefilters: [Prefilter; 2],
     pub(crate) records: Records,
     /// Regexes whose text has macros.
     pub(crate) expressions: RxCache,
@@ -112,6 +113,7 @@ pub(crate) struct Probe {
     pub variable: Variable,
     pub pick: Pick,
     pub node: Node,
+    pub side: Side,
 }
 
 /// Which costly variables are read at all.
@@ -131,6 +133,10 @@ impl RuleSet {
     /// not supported (with the reason). Nothing is passed over silently.
     pub fn load(sources: &[Source], files: &dyn Files) -> Result<Self, Vec<Error>> {
         compile::load(sources, files)
+    }
+
+    pub(crate) fn prefilter(&self, side: Side) -> &Prefilter {
+        &self.prefilters[side as usize]
     }
 
     /// What is accepted but has less effect here than the file might hope, with file and line.
@@ -167,7 +173,11 @@ impl RuleSet {
     pub fn bytes(&self) -> usize {
         let rules = self.rules.iter().map(|rule| size_of::<Rule>() + rule.bytes()).sum::<usize>();
         let operators = self.operators.len() * size_of::<Operator>();
-        rules + operators + self.prefilter.bytes() + self.chains.bytes() + self.probes.capacity() * size_of::<Probe>()
+        rules
+            + operators
+            + self.prefilters.iter().map(Prefilter::bytes).sum::<usize>()
+            + self.chains.bytes()
+            + self.probes.capacity() * size_of::<Probe>()
     }
 
     /// Begins a transaction: one request and its response. `scratch` is the memory of an earlier one, or new; `clock` gives the

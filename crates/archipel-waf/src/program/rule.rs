@@ -5,6 +5,8 @@ use std::sync::Arc;
 use regex_automata::meta::Regex;
 
 use super::Mode;
+use crate::prefilter::Side;
+
 use super::chain::Node;
 use super::text::Text;
 use super::variable::{Record, Variable};
@@ -26,6 +28,8 @@ pub(crate) struct Rule {
     pub targets: Box<[Target]>,
     /// Where it is enough to ask whether any value can match: a (target, node) pair for each target.
     pub probes: Option<Box<[u32]>>,
+    /// Which prefilter judges it.
+    pub side: Side,
     pub node: Node,
     /// For `multiMatch`: the nodes whose values are tested as well, in order, [`Rule::node`] being the last.
     pub steps: Option<Box<[Node]>>,

@@ -285,6 +285,15 @@ impl Variable {
         )
     }
 
+    /// Whether it belongs to the response.
+    pub(crate) fn is_of_response(self) -> bool {
+        match self {
+            Self::List { store, .. } => store == Store::ResponseHeaders,
+            Self::Scalar(place) => (scalar::RESPONSE_BODY..=scalar::RESPONSE_STATUS).contains(&place),
+            _ => false,
+        }
+    }
+
     /// Whether rules change it: what was found out about its values does not hold for the rest of a phase.
     pub(crate) fn is_volatile(self) -> bool {
         !matches!(self, Self::List { .. } | Self::Scalar(_))

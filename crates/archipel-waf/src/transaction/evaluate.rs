@@ -25,7 +25,7 @@ pub(super) struct Run<'a> {
     pub clock: &'a dyn Clock,
     pub flow: Flow,
     /// Bytes looked at since the clock was.
-    pending: u64,
+    pub pending: u64,
     /// Microseconds of the rule that is evaluated.
     rule_micros: u64,
 }
@@ -100,9 +100,9 @@ impl<'a> Run<'a> {
         if self.state.unfiltered {
             return true;
         }
-        let Some(bit) = self.set.prefilter.bit(*operator) else { return true };
+        let Some(bit) = self.set.prefilter(rule.side).bit(*operator) else { return true };
         let (word, mask) = (bit as usize / 64, 1 << (bit % 64));
-        let words = self.set.prefilter.words();
+        let words = self.state.probe_words;
         probes.iter().any(|&probe| self.ask(probe) && self.state.probe_rows[probe as usize * words + word] & mask != 0)
     }
 
@@ -116,7 +116,7 @@ impl<'a> Run<'a> {
     fn ask_anew(&mut self, probe: u32) -> bool {
         let set = self.set;
         let asked = &set.probes[probe as usize];
-        let words = set.prefilter.words();
+        let words = self.state.probe_words;
         let row = probe as usize * words..(probe as usize + 1) * words;
         let mut items = std::mem::take(&mut self.state.items);
         items.clear();
@@ -126,13 +126,14 @@ impl<'a> Run<'a> {
         for item in &items {
             let value = state.intern(item.content);
             let value = state.values.at(&set.chains, value, asked.node);
-            for (at, word) in state.values.hits(&set.prefilter, value).iter().enumerate() {
+            for (at, word) in state.values.hits(set, asked.side, value).iter().enumerate() {
                 let own = &mut state.probe_rows[row.start + at];
                 *own = if any { *own | word } else { *word };
             }
             any = true;
         }
-        let any = any && state.probe_rows[row].iter().any(|word| *word != 0);
+        let any = any
+            && state.probe_rows[row.start..row.start + set.prefilter(asked.side).words()].iter().any(|word| *word != 0);
         state.probes[probe as usize] = super::state::ProbeState { epoch: state.epoch, any };
         state.items = items;
         any
@@ -151,8 +152,7 @@ impl<'a> Run<'a> {
             let right = self.number_of(right, index);
             let holds = comparison.holds(self.state.number(content), right) != rule.negated;
             if holds {
-                let name = if *counted { Name::None } else { Name::Tx(*number) };
-                let item = Item { variable: Variable::Tx, name, content, counted: *counted };
+                let item = Item { variable: Variable::Tx, name: Name::Tx(*number), content, counted: *counted };
                 let value = self.state.intern(content);
                 self.matched(index, rule, &item, value);
             }
@@ -169,7 +169,12 @@ impl<'a> Run<'a> {
             if target.counted {
                 let content = Content::Number(items.len() as i64);
                 items.clear();
-                items.push(Item { variable: target.variable, name: Name::None, content, counted: true });
+                let name = match &target.pick {
+                    Pick::Name(name) => Name::Value(self.state.values.intern(name)),
+                    Pick::Tx(number) => Name::Tx(*number),
+                    Pick::All | Pick::Regex(_) => Name::None,
+                };
+                items.push(Item { variable: target.variable, name, content, counted: true });
             }
             for item in &items {
                 any |= self.item(index, rule, item);
@@ -264,8 +269,8 @@ impl<'a> Run<'a> {
                 let state = &mut *self.state;
                 if rule.probes.is_some()
                     && !state.unfiltered
-                    && let Some(bit) = set.prefilter.bit(*operator)
-                    && state.values.hits(&set.prefilter, value)[bit as usize / 64] & (1 << (bit % 64)) == 0
+                    && let Some(bit) = set.prefilter(rule.side).bit(*operator)
+                    && state.values.hits(set, rule.side, value)[bit as usize / 64] & (1 << (bit % 64)) == 0
                 {
                     return false;
                 }

@@ -12,6 +12,13 @@ impl Run<'_> {
     /// Appends `text` with its macros expanded to `out`.
     pub(super) fn expand(&mut self, text: &Text, rule: RuleIndex, out: &mut Vec<u8>) {
         let from = out.len();
+        self.expand_pieces(text, rule, out);
+        out.truncate(from + EXPANDED_BYTES_MAX);
+        self.pending += (out.len() - from) as u64;
+    }
+
+    fn expand_pieces(&mut self, text: &Text, rule: RuleIndex, out: &mut Vec<u8>) {
+        let from = out.len();
         for piece in &text.pieces {
             match piece {
                 Piece::Bytes(bytes) => out.extend_from_slice(bytes),
@@ -24,7 +31,7 @@ impl Run<'_> {
                 },
             }
             if out.len() - from > EXPANDED_BYTES_MAX {
-                return out.truncate(from + EXPANDED_BYTES_MAX);
+                return;
             }
         }
     }

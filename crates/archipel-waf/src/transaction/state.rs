@@ -2,6 +2,7 @@
 
 use crate::body::Parser;
 use crate::operator::Captures;
+use crate::prefilter::Prefilter;
 use crate::program::{Allow, Mode, Processor, RuleIndex, RuleSet, SCALARS, STORES, Store, Variable, scalar};
 
 use super::record::Matched;
@@ -98,7 +99,9 @@ pub(super) struct State {
     pub now_micros: u64,
     pub epoch: u32,
     pub probes: Vec<ProbeState>,
+    /// Rows of `probe_words` words.
     pub probe_rows: Vec<u64>,
+    pub probe_words: usize,
     pub unfiltered: bool,
 
     pub removed: Vec<u64>,
@@ -132,7 +135,7 @@ const NO_SEVERITY: u8 = 255;
 impl State {
     /// Makes it that of a new transaction.
     pub(super) fn begin(&mut self, set: &RuleSet, now_micros: u64, budget: Budget) {
-        self.values.clear(&set.chains, &set.prefilter);
+        self.values.clear(&set.chains, &set.prefilters);
         self.scalars.clear();
         self.scalars.resize(SCALARS.len(), EMPTY);
         self.lists.iter_mut().for_each(Vec::clear);
@@ -172,7 +175,9 @@ impl State {
             self.probes.clear();
             self.probes.resize(set.probes.len(), ProbeState::default());
         }
-        self.probe_rows.resize(set.probes.len() * set.prefilter.words(), 0);
+        let words = set.prefilters.iter().map(Prefilter::words).max().unwrap_or(0);
+        self.probe_words = words;
+        self.probe_rows.resize(set.probes.len() * words, 0);
     }
 
     /// Says that values changed that the prefilter was asked about.

@@ -6,8 +6,8 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use crate::byte_set::ByteSet;
-use crate::prefilter::{Hits, Prefilter};
-use crate::program::{Chains, Node};
+use crate::prefilter::{Hits, Prefilter, Side};
+use crate::program::{Chains, Node, RuleSet};
 use crate::transform::Transformation;
 
 /// Number of a value in its transaction. [`EMPTY`] is the empty string in all of them.
@@ -15,6 +15,10 @@ pub(crate) type ValueId = u32;
 
 /// The empty string.
 pub(crate) const EMPTY: ValueId = 0;
+/// Bytes that a transformation may make of a value; the rest is cut off. Those that make it longer, one behind the other, would
+/// fill any memory.
+const TRANSFORMED_BYTES_MAX: usize = 8 << 20;
+
 /// No value.
 pub(crate) const NONE: ValueId = u32::MAX;
 
@@ -25,8 +29,8 @@ struct Value {
     bytes: ByteSet,
     /// Its row in `memo`; `NONE` while nothing was computed from it.
     row: u32,
-    /// Its row in the prefilter's answers; `NONE` while it was not asked.
-    hits: u32,
+    /// Its rows in the answers of the two prefilters; `NONE` while they were not asked.
+    hits: [u32; 2],
     counted: bool,
 }
 
@@ -40,7 +44,7 @@ pub(crate) struct Values {
     /// A row for each value that was transformed: what it is at each node, then what each transformation makes of it.
     memo: Vec<ValueId>,
     nodes: usize,
-    hits: Hits,
+    hits: [Hits; 2],
     out: Vec<u8>,
     /// Bytes that transformations wrote.
     transformed_bytes: u64,
@@ -48,13 +52,15 @@ pub(crate) struct Values {
 
 impl Values {
     /// Forgets all values; the memory stays.
-    pub(crate) fn clear(&mut self, chains: &Chains, prefilter: &Prefilter) {
+    pub(crate) fn clear(&mut self, chains: &Chains, prefilters: &[Prefilter; 2]) {
         self.bytes.clear();
         self.values.clear();
         self.table.clear();
         self.memo.clear();
         self.nodes = chains.len();
-        self.hits.clear(prefilter);
+        for (hits, prefilter) in self.hits.iter_mut().zip(prefilters) {
+            hits.clear(prefilter);
+        }
         self.transformed_bytes = 0;
         self.intern(b"");
     }
@@ -86,7 +92,7 @@ impl Values {
             length: bytes.len(),
             bytes: ByteSet::EMPTY,
             row: NONE,
-            hits: NONE,
+            hits: [NONE; 2],
             counted: false,
         });
         let (values, all, hasher) = (&self.values, &self.bytes, &self.hasher);
@@ -143,8 +149,10 @@ impl Values {
             return self.memo[place];
         }
         let mut out = std::mem::take(&mut self.out);
-        let result = if transformation.apply(self.get(id), &mut out) { self.intern(&out) } else { id };
+        let changed = transformation.apply(self.get(id), &mut out);
         self.transformed_bytes += out.len() as u64;
+        out.truncate(TRANSFORMED_BYTES_MAX.max(self.get(id).len()));
+        let result = if changed { self.intern(&out) } else { id };
         self.out = out;
         self.memo[place] = result;
         result
@@ -163,14 +171,15 @@ impl Values {
 
     /// The operators that the prefilter does not rule out for `id`, as a row of its answers.
     #[inline]
-    pub(crate) fn hits(&mut self, prefilter: &Prefilter, id: ValueId) -> &[u64] {
-        if self.values[id as usize].hits == NONE {
+    pub(crate) fn hits(&mut self, set: &RuleSet, side: Side, id: ValueId) -> &[u64] {
+        let place = side as usize;
+        if self.values[id as usize].hits[place] == NONE {
             let bytes = self.byte_set(id);
             let value = self.values[id as usize];
             let text = &self.bytes[value.start..value.start + value.length];
-            self.values[id as usize].hits = prefilter.scan(text, &bytes, &mut self.hits);
+            self.values[id as usize].hits[place] = set.prefilter(side).scan(text, &bytes, &mut self.hits[place]);
         }
-        self.hits.row(self.values[id as usize].hits)
+        self.hits[place].row(self.values[id as usize].hits[place])
     }
 }
 
