@@ -57,6 +57,7 @@ pub const TARGETS: &[Target] = &[
     ("body_xml", body_xml),
     ("seclang", seclang),
     ("waf_transaction", waf_transaction),
+    ("rule_texts", rule_texts),
 ];
 
 const HEAD_BYTES_MAX: usize = 4096;
@@ -76,6 +77,15 @@ fn pauses(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
 pub fn disk_record(bytes: &[u8]) {
     archipel_cache::fuzz_disk(bytes);
     archipel_edge::fuzz_stored_meta(bytes);
+}
+
+/// What rules read of a body, and what they make of what a visitor wrote.
+///
+/// # Panics
+/// When a text becomes part of something that it was not put into.
+pub fn rule_texts(bytes: &[u8]) {
+    archipel_edge::fuzz_multipart(bytes);
+    archipel_edge::fuzz_encode(bytes);
 }
 
 /// The head of a request from a visitor.

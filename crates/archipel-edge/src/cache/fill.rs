@@ -79,6 +79,8 @@ pub(super) fn background(ex: &Exchange) -> Exchange {
         authority: ex.asked.authority.clone(),
         host_len: ex.asked.host_len,
         path_and_query: ex.asked.path_and_query.clone(),
+        received_target: None,
+        rewritten_from: ex.asked.rewritten_from.clone(),
         headers: ex.asked.headers.clone(),
         body: RequestBody::empty(),
         upgrade: None,
@@ -89,6 +91,7 @@ pub(super) fn background(ex: &Exchange) -> Exchange {
     background.live = ex.live.clone();
     background.zone = ex.zone.clone();
     background.ruling = ex.ruling.clone();
+    background.rules = ex.rules.as_ref().map(|rules| Box::new(rules.for_background()));
     background
 }
 
@@ -115,7 +118,7 @@ impl Rest {
         let grid = Grid::new(self.length, self.length)?;
         let range = ByteRange { first, last: self.length.checked_sub(1).filter(|last| *last >= first)? };
         let plan = Plan::of(Kind::Piece(Box::new(self.facts.clone()), range, Some(self.length)), &self.ex);
-        let route = Route::of(&self.zone);
+        let route = Route::of(&self.ex, &self.zone);
         let request = origin::request(&mut self.ex, &route, &plan);
         let reply = origin::fetch(&mut self.ex, &route, request).await.ok()?;
         let came = match slices::judge(&self.facts, &grid, range, reply.status, &reply.headers) {
