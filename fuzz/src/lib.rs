@@ -58,6 +58,9 @@ pub const TARGETS: &[Target] = &[
     ("rule_texts", rule_texts),
     ("seclang", seclang),
     ("waf_transaction", waf_transaction),
+    ("seclang", seclang),
+    ("waf_transaction", waf_transaction),
+    ("rule_texts", rule_texts),
 ];
 
 const HEAD_BYTES_MAX: usize = 4096;
