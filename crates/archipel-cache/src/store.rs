@@ -361,7 +361,11 @@ impl<M> Store<M> {
     /// Whether what was found below is worth a place in memory: it was used before and there is room, or it was asked for so lately
     /// that memory would have kept it since.
     pub(crate) fn is_worth_memory(&self, stored: &Stored<M>, was_used: bool) -> bool {
-        let has_room = self.bytes() + Shard::cost(stored) <= self.limits.memory_bytes_max;
+        let cost = Shard::cost(stored);
+        if cost > self.limits.object_bytes_max.min(self.limits.memory_bytes_max) {
+            return false;
+        }
+        let has_room = self.bytes() + cost <= self.limits.memory_bytes_max;
         if has_room { was_used } else { self.slice(stored.hash).lock().returns(stored.hash) }
     }
 
