@@ -60,6 +60,8 @@ pub const TARGETS: &[Target] = &[
     ("waf_transaction", waf_transaction),
     ("seclang", seclang),
     ("waf_transaction", waf_transaction),
+    ("seclang", seclang),
+    ("waf_transaction", waf_transaction),
     ("rule_texts", rule_texts),
 ];
 

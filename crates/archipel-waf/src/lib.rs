@@ -6,6 +6,8 @@
 
 pub mod body;
 pub mod builtin;
+#[cfg(test)]
+mod builtin_tests;
 pub mod byte_set;
 pub mod operator;
 mod prefilter;

@@ -5,15 +5,15 @@
 
 mod engine;
 mod front_end;
-mod message;
-mod origin;
+pub mod message;
+pub mod origin;
 mod overrides;
-mod request;
-mod suite;
+pub mod request;
+pub mod suite;
 #[cfg(test)]
 mod tests;
 mod verdict;
-mod yaml;
+pub mod yaml;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -14,7 +14,6 @@ use super::request::{CLIENT, Request, SERVER};
 use super::rules::Rules;
 
 /// The engine with a set of rules.
-#[derive(Debug)]
 pub struct Archipel {
     /// The rules.
     pub rules: Arc<RuleSet>,
