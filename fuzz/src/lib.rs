@@ -58,11 +58,6 @@ pub const TARGETS: &[Target] = &[
     ("rule_texts", rule_texts),
     ("seclang", seclang),
     ("waf_transaction", waf_transaction),
-    ("seclang", seclang),
-    ("waf_transaction", waf_transaction),
-    ("seclang", seclang),
-    ("waf_transaction", waf_transaction),
-    ("rule_texts", rule_texts),
 ];
 
 const HEAD_BYTES_MAX: usize = 4096;
