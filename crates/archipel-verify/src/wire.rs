@@ -33,8 +33,7 @@ pub(crate) fn is_sealed(key: &[u8; 32], bytes: &[u8]) -> bool {
 }
 
 fn mac(key: &[u8; 32], content: &[u8]) -> Hmac<Sha256> {
-    // A key of any length is taken.
-    let mut mac = <Hmac<Sha256>>::new_from_slice(key).unwrap_or_else(|_| unreachable!());
+    let mut mac = Hmac::<Sha256>::new(&(*key).into());
     mac.update(content);
     mac
 }
