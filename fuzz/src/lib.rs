@@ -4,6 +4,7 @@
 //! The functions serve two runners: libFuzzer (`fuzz_targets/`, for cargo-fuzz) and `src/bin/smoke.rs`, which needs
 //! nothing but stable Rust. This crate must never be a dependency of anything.
 
+mod rules;
 mod store;
 
 use std::path::Path;
@@ -19,6 +20,7 @@ use archipel_transport::proxy_protocol;
 use archipel_transport::tls::{client_hello, ja4};
 use http::{HeaderValue, Method};
 
+pub use rules::{rules, rules_oracle};
 pub use store::cache_store;
 
 /// A target: its name and what it does with bytes.
@@ -43,6 +45,8 @@ pub const TARGETS: &[Target] = &[
     ("purge_journal", purge_journal),
     ("config", config),
     ("disk_record", disk_record),
+    ("rules", rules),
+    ("rules_oracle", rules_oracle),
 ];
 
 const HEAD_BYTES_MAX: usize = 4096;

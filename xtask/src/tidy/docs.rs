@@ -26,9 +26,14 @@ pub fn judge(root: &Path) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// What derives from the code, by the name of its markers: the settings table, the groups of the conformance set.
-fn derivations(root: &Path) -> Result<[(&'static str, String); 2]> {
-    Ok([("settings", archipel_config::settings_markdown()), ("conformance", crate::conformance::markdown(root)?)])
+/// What derives from the code, by the name of its markers: the settings table, the groups of the conformance set,
+/// the fields and functions of the rules language.
+fn derivations(root: &Path) -> Result<[(&'static str, String); 3]> {
+    Ok([
+        ("settings", archipel_config::settings_markdown()),
+        ("conformance", crate::conformance::markdown(root)?),
+        ("rules", archipel_rules::reference_markdown()),
+    ])
 }
 
 /// What stands between the markers of `name` is what its source says.
