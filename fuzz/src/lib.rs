@@ -4,6 +4,7 @@
 //! The functions serve two runners: libFuzzer (`fuzz_targets/`, for cargo-fuzz) and `src/bin/smoke.rs`, which needs
 //! nothing but stable Rust. This crate must never be a dependency of anything.
 
+mod operators;
 mod rules;
 mod store;
 
@@ -20,6 +21,7 @@ use archipel_transport::proxy_protocol;
 use archipel_transport::tls::{client_hello, ja4};
 use http::{HeaderValue, Method};
 
+pub use operators::{injection, operators, transformations};
 pub use rules::{rules, rules_oracle};
 pub use store::cache_store;
 
@@ -47,6 +49,9 @@ pub const TARGETS: &[Target] = &[
     ("disk_record", disk_record),
     ("rules", rules),
     ("rules_oracle", rules_oracle),
+    ("transformations", transformations),
+    ("injection", injection),
+    ("operators", operators),
 ];
 
 const HEAD_BYTES_MAX: usize = 4096;

@@ -336,6 +336,20 @@ impl Operator {
         })
     }
 
+    /// An estimate of the memory that the compiled operator takes on the heap, in bytes, without the caches that expressions build
+    /// while they are used (up to [`RX_CACHE_BYTES_MAX`] for each thread).
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        match &self.test {
+            Test::Text(_, argument) => argument.len(),
+            Test::Contains(finder) => size_of::<memmem::Finder<'static>>() + finder.needle().len(),
+            Test::Addresses(set) => set.heap_bytes(),
+            Test::Words(words) => words.heap_bytes(),
+            Test::Rx(rx) | Test::RxGlobal(rx) | Test::Verify(_, rx) => size_of::<rx::Rx>() + rx.heap_bytes(),
+            _ => 0,
+        }
+    }
+
     /// What a value must have to be matched; `None` where nothing is known. Sound: what it turns away would not match.
     #[must_use]
     pub fn requirement(&self) -> Option<Requirement> {

@@ -59,6 +59,11 @@ impl Words {
         true
     }
 
+    pub(super) fn heap_bytes(&self) -> usize {
+        let words: usize = self.words.iter().map(|word| size_of_val(word) + word.len()).sum();
+        self.automaton.memory_usage() + words
+    }
+
     pub(super) fn requirement(&self) -> Requirement {
         if self.words.is_empty() {
             return Requirement::one_of(crate::byte_set::ByteSet::EMPTY);

@@ -73,6 +73,16 @@ impl Rx {
         Ok(Self { engine, requirement })
     }
 
+    pub(super) fn heap_bytes(&self) -> usize {
+        let engine = match &self.engine {
+            Engine::Empty => 0,
+            Engine::Linear(regex) => regex.memory_usage(),
+            // It does not tell; it keeps the pattern, and for parts of it an engine of the other kind.
+            Engine::Backtracking(regex) => regex.as_str().len() * 16,
+        };
+        engine + self.requirement.heap_bytes()
+    }
+
     pub(super) const fn requirement(&self) -> &Requirement {
         &self.requirement
     }
