@@ -4,9 +4,11 @@
 //! The functions serve two runners: libFuzzer (`fuzz_targets/`, for cargo-fuzz) and `src/bin/smoke.rs`, which needs
 //! nothing but stable Rust. This crate must never be a dependency of anything.
 
+mod body;
 mod operators;
 mod rules;
 mod store;
+mod waf;
 
 use std::path::Path;
 
@@ -21,9 +23,11 @@ use archipel_transport::proxy_protocol;
 use archipel_transport::tls::{client_hello, ja4};
 use http::{HeaderValue, Method};
 
+pub use body::{body_form, body_json, body_multipart, body_xml};
 pub use operators::{injection, operators, transformations};
 pub use rules::{rules, rules_oracle};
 pub use store::cache_store;
+pub use waf::{seclang, waf_transaction};
 
 /// A target: its name and what it does with bytes.
 pub type Target = (&'static str, fn(&[u8]));
@@ -52,6 +56,13 @@ pub const TARGETS: &[Target] = &[
     ("transformations", transformations),
     ("injection", injection),
     ("operators", operators),
+    ("body_form", body_form),
+    ("body_multipart", body_multipart),
+    ("body_json", body_json),
+    ("body_xml", body_xml),
+    ("rule_texts", rule_texts),
+    ("seclang", seclang),
+    ("waf_transaction", waf_transaction),
 ];
 
 const HEAD_BYTES_MAX: usize = 4096;
@@ -71,6 +82,15 @@ fn pauses(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
 pub fn disk_record(bytes: &[u8]) {
     archipel_cache::fuzz_disk(bytes);
     archipel_edge::fuzz_stored_meta(bytes);
+}
+
+/// What rules read of a body, and what they make of what a visitor wrote.
+///
+/// # Panics
+/// When a text becomes part of something that it was not put into.
+pub fn rule_texts(bytes: &[u8]) {
+    archipel_edge::fuzz_multipart(bytes);
+    archipel_edge::fuzz_encode(bytes);
 }
 
 /// The head of a request from a visitor.

@@ -1,15 +1,21 @@
 //! `cargo xtask collapse`: a thousand clients ask at once for one slow object. The origin must be asked once, and all must get
 //! their first byte soon after the one whose request went there. Then the same with a leader that is killed: while it waits for
 //! the reply, in the middle of the body, and with the origin's connection cut in the middle of the body.
+//!
+//! When a first byte came is what the kernel says of the packet that brought it (`SO_TIMESTAMPNS`). Clients that are measured sleep
+//! meanwhile: in the field they have computers of their own, and here they would take the edge's cores.
 
+use std::io::{IoSliceMut, Read as _, Write as _};
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -67,8 +73,8 @@ struct Shown {
     origin_requests: usize,
     /// Clients that got all of it.
     complete: usize,
-    /// From the leader's first byte to the last client's.
-    spread: Duration,
+    /// From the leader's first byte to the last client's, where nobody died.
+    spread: Option<Duration>,
     /// Processor time that the edge took from the origin's first bytes until all had them.
     cpu: Duration,
 }
@@ -91,23 +97,27 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     let mut lines = Vec::new();
     let deaths = [Death::LeaderBeforeReply, Death::LeaderInBody, Death::OriginInBody];
     for death in std::iter::repeat_n(Death::Nobody, options.rounds).chain(deaths) {
-        let scenario = scenario(&origin, address, options.clients, death);
         let shown = runtime.block_on(async {
+            let scenario = async {
+                match death {
+                    Death::Nobody => burst(&origin, address, options.clients).await,
+                    _ => scenario(&origin, address, options.clients, death).await,
+                }
+            };
             tokio::time::timeout(Duration::from_secs(SCENARIO_SECONDS_MAX), scenario).await.context("too slow")?
         });
         let mut shown = shown.with_context(|| death.word())?;
         shown.cpu = Duration::from_nanos(origin.state.cpu_nanoseconds.load(Ordering::SeqCst));
-        let spread = shown.spread.as_secs_f64() * 1e3;
+        let spread = shown.spread.map(|spread| spread.as_secs_f64() * 1e3);
         println!(
-            "{:<20} origin requests {:>3}   complete {:>5}   last first byte {spread:.2} ms after the leader's   edge's time {:.2} ms",
+            "{:<20} origin requests {:>3}   complete {:>5}   edge's time {:.2} ms{}",
             death.word(),
             shown.origin_requests,
             shown.complete,
-            shown.cpu.as_secs_f64() * 1e3
+            shown.cpu.as_secs_f64() * 1e3,
+            spread.map_or_else(String::new, |spread| format!("   last first byte {spread:.2} ms after the leader's"))
         );
-        if death == Death::Nobody {
-            spreads.push(spread);
-        }
+        spreads.extend(spread);
         lines.push((death, shown));
     }
     judge(options, spreads, &lines)
@@ -242,17 +252,77 @@ async fn read_head(stream: &mut TcpStream) -> Result<Option<String>> {
     Ok(Some(String::from_utf8_lossy(&head).into_owned()))
 }
 
-/// What one client saw.
-struct Seen {
-    first: Instant,
+/// What one client got.
+struct Got {
     /// It did not wait for another one's fetch.
     led: bool,
     complete: bool,
 }
 
-async fn scenario(origin: &Origin, edge: SocketAddr, clients: usize, death: Death) -> Result<Shown> {
+/// A path that no scenario asked for before.
+fn request() -> String {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
-    let request = format!("GET /slow/{} HTTP/1.1\r\nHost: a.example\r\n\r\n", NUMBER.fetch_add(1, Ordering::SeqCst));
+    format!("GET /slow/{} HTTP/1.1\r\nHost: a.example\r\n\r\n", NUMBER.fetch_add(1, Ordering::SeqCst))
+}
+
+/// All ask at once, nobody dies, and nobody waits on a socket: the first bytes are read when all have long arrived.
+async fn burst(origin: &Origin, edge: SocketAddr, clients: usize) -> Result<Shown> {
+    let request = request();
+    origin.state.asked.store(0, Ordering::SeqCst);
+    origin.state.middles.store(0, Ordering::SeqCst);
+    let mut streams = Vec::with_capacity(clients);
+    for _ in 0..clients {
+        let stream = std::net::TcpStream::connect(edge)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PAUSE * 5))?;
+        setsockopt(&stream, sockopt::ReceiveTimestampns, &true).context("SO_TIMESTAMPNS")?;
+        streams.push(stream);
+    }
+    for stream in &mut streams {
+        stream.write_all(request.as_bytes())?;
+    }
+    reach(&origin.state.middles).await;
+    tokio::time::sleep(PAUSE / 2).await;
+    let firsts = streams.iter().map(first_bytes).collect::<Result<Vec<_>>>()?;
+    let rest = |(mut stream, (first, mut whole)): (std::net::TcpStream, (Duration, Vec<u8>))| {
+        let mut piece = [0; 16 << 10];
+        while !is_over(&whole) {
+            let count = stream.read(&mut piece)?;
+            ensure!(count > 0, "the connection ended");
+            whole.extend_from_slice(&piece[..count]);
+        }
+        Ok((first, got(&whole)?))
+    };
+    let reading = move || streams.into_iter().zip(firsts).map(rest).collect::<Result<Vec<_>>>();
+    // The origin has the other half of the pause before it, on this thread.
+    let seen = tokio::task::spawn_blocking(reading).await??;
+    let from = seen.iter().find(|(_, got)| got.led).map(|(first, _)| *first).context("nobody led")?;
+    let last = seen.iter().map(|(first, _)| *first).max().unwrap_or(from);
+    Ok(Shown {
+        origin_requests: origin.state.asked.load(Ordering::SeqCst),
+        complete: seen.iter().filter(|(_, got)| got.complete).count(),
+        spread: Some(last.saturating_sub(from)),
+        cpu: Duration::ZERO,
+    })
+}
+
+/// When the first packet came, since the epoch, and what is there by now. Packets that the kernel joined have the last one's time.
+fn first_bytes(stream: &std::net::TcpStream) -> Result<(Duration, Vec<u8>)> {
+    let mut bytes = vec![0; 16 << 10];
+    let mut control = nix::cmsg_space!(nix::sys::time::TimeSpec);
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::MSG_DONTWAIT)?;
+    let time = message.cmsgs()?.find_map(|control| match control {
+        ControlMessageOwned::ScmTimestampns(time) => Some(Duration::from(time)),
+        _ => None,
+    });
+    let (time, count) = (time.context("a packet without its time")?, message.bytes);
+    bytes.truncate(count);
+    Ok((time, bytes))
+}
+
+async fn scenario(origin: &Origin, edge: SocketAddr, clients: usize, death: Death) -> Result<Shown> {
+    let request = request();
     origin.state.asked.store(0, Ordering::SeqCst);
     origin.state.middles.store(0, Ordering::SeqCst);
     origin.state.cut.store(usize::from(death == Death::OriginInBody), Ordering::SeqCst);
@@ -266,14 +336,11 @@ async fn scenario(origin: &Origin, edge: SocketAddr, clients: usize, death: Deat
     let mut leader = streams.next();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let mut running = JoinSet::new();
-    if death != Death::Nobody
-        && let Some(stream) = &mut leader
-    {
+    if let Some(stream) = &mut leader {
         stream.write_all(request.as_bytes()).await?;
         reach(&origin.state.asked).await;
     }
-    let all = if death == Death::Nobody { leader.take() } else { None };
-    for mut stream in all.into_iter().chain(streams) {
+    for mut stream in streams {
         stream.write_all(request.as_bytes()).await?;
         let seen = seen.clone();
         running.spawn(async move {
@@ -293,13 +360,10 @@ async fn scenario(origin: &Origin, edge: SocketAddr, clients: usize, death: Deat
     }
     while running.join_next().await.is_some() {}
     let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-    let earliest = seen.iter().map(|one| one.first).min().context("nobody got anything")?;
-    let from = seen.iter().find(|one| one.led).map_or(earliest, |one| one.first);
-    let last = seen.iter().map(|one| one.first).max().unwrap_or(from);
     Ok(Shown {
         origin_requests: origin.state.asked.load(Ordering::SeqCst),
         complete: seen.iter().filter(|one| one.complete).count(),
-        spread: last.saturating_duration_since(from),
+        spread: None,
         cpu: Duration::ZERO,
     })
 }
@@ -317,22 +381,22 @@ async fn kill(leader: Option<TcpStream>) {
     drop(leader);
 }
 
-async fn read(stream: &mut TcpStream) -> Result<Seen> {
+async fn read(stream: &mut TcpStream) -> Result<Got> {
     let mut whole = Vec::with_capacity(BODY_BYTES + (4 << 10));
-    let mut count = stream.read_buf(&mut whole).await?;
-    let first = Instant::now();
-    // Looked at only when all is there: others wait for their turn to take the time.
-    let length = |whole: &[u8]| end_of_head(whole).map(|end| end + BODY_BYTES);
-    while count > 0 && length(&whole).is_none_or(|length| whole.len() < length) {
-        count = stream.read_buf(&mut whole).await.unwrap_or(0);
-        if whole.starts_with(b"HTTP/1.1 5") {
-            break;
-        }
-    }
-    let end = end_of_head(&whole).context("no head")?;
-    let head = String::from_utf8_lossy(whole.get(..end).unwrap_or_default()).into_owned();
+    while !is_over(&whole) && stream.read_buf(&mut whole).await.unwrap_or(0) > 0 {}
+    got(&whole)
+}
+
+/// Whether nothing more is to come.
+fn is_over(whole: &[u8]) -> bool {
+    whole.starts_with(b"HTTP/1.1 5") || end_of_head(whole).is_some_and(|end| whole.len() >= end + BODY_BYTES)
+}
+
+fn got(whole: &[u8]) -> Result<Got> {
+    let end = end_of_head(whole).context("no head")?;
+    let head = String::from_utf8_lossy(whole.get(..end).unwrap_or_default());
     let complete = head.starts_with("HTTP/1.1 200") && whole.len() == end + BODY_BYTES;
-    Ok(Seen { first, led: !head.contains("collapsed"), complete })
+    Ok(Got { led: !head.contains("collapsed"), complete })
 }
 
 /// Where the head ends.

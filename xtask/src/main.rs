@@ -8,6 +8,7 @@ mod chaos;
 mod collapse;
 mod conformance;
 mod control;
+mod crs;
 mod edge;
 mod fetch;
 mod h2spec;
@@ -17,6 +18,7 @@ mod slow;
 mod small_origin;
 mod soak;
 mod tidy;
+mod waf;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -54,8 +56,14 @@ enum Command {
     Collapse(collapse::Options),
     /// Run http-tests/cache-tests against a fresh edge
     CacheTests(cache_tests::Options),
+    /// Compare what the firewall and libmodsecurity block of the Core Rule Set's own tests
+    WafCompare(waf::compare::Options),
+    /// Measure what the firewall catches of labelled sets, and what it lets pass
+    WafQuality(waf::quality::Options),
     /// Run the cache's own conformance set, over HTTP/1.1 and HTTP/2
     Conformance,
+    /// Run the Core Rule Set's own regression tests against the firewall's engine
+    Crs(crs::Options),
 }
 
 /// The root of the repository.
@@ -78,7 +86,10 @@ fn main() -> ExitCode {
         Command::Chaos(options) => chaos::run(&root(), &options),
         Command::Collapse(options) => collapse::run(&root(), &options),
         Command::CacheTests(options) => cache_tests::run(&root(), &options),
+        Command::WafCompare(options) => waf::compare::run(&root(), &options),
+        Command::WafQuality(options) => waf::quality::run(&root(), &options),
         Command::Conformance => conformance::run(&root()),
+        Command::Crs(options) => crs::run(&root(), &options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

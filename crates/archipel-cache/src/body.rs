@@ -19,6 +19,8 @@ const SEGMENT_BYTES_MAX: usize = 64 * 1024;
 pub struct Body {
     segments: Segments,
     len: u64,
+    /// The bytes are in a buffer of the disk tier's, which wants it back soon.
+    lent: bool,
     trailers: Option<Arc<HeaderMap>>,
 }
 
@@ -38,7 +40,7 @@ impl Body {
     pub fn from_bytes(bytes: Bytes) -> Self {
         let len = bytes.len() as u64;
         let segments = if bytes.is_empty() { Segments::None } else { Segments::One(bytes) };
-        Self { segments, len, trailers: None }
+        Self { segments, len, lent: false, trailers: None }
     }
 
     /// A body of many pieces, small ones joined.
@@ -50,14 +52,34 @@ impl Body {
             1 => joined.into_iter().next().map_or(Segments::None, Segments::One),
             _ => Segments::Many(joined.into()),
         };
-        Self { segments, len, trailers }
+        Self { segments, len, lent: false, trailers }
+    }
+
+    /// A body of one piece in a buffer of the disk tier's: to be sent, not to be kept.
+    pub(crate) fn lent(bytes: Bytes) -> Self {
+        Self { lent: !bytes.is_empty(), ..Self::from_bytes(bytes) }
+    }
+
+    /// Whether it is in a buffer of the disk tier's.
+    pub(crate) fn is_lent(&self) -> bool {
+        self.lent
+    }
+
+    /// The same body to be kept: what is lent is copied, everything else shared.
+    pub(crate) fn to_kept(&self) -> Self {
+        match &self.segments {
+            Segments::One(bytes) if self.lent => {
+                Self { trailers: self.trailers.clone(), ..Self::from_bytes(Bytes::copy_from_slice(bytes)) }
+            }
+            _ => self.clone(),
+        }
     }
 
     /// A body that stays on the disk.
     pub(crate) fn disk(body: DiskBody) -> Self {
         let len = body.len();
         let segments = if len == 0 { Segments::None } else { Segments::Disk(body) };
-        Self { segments, len, trailers: None }
+        Self { segments, len, lent: false, trailers: None }
     }
 
     /// The same body with these trailer fields.

@@ -275,6 +275,16 @@ impl<M> Shard<M> {
         left
     }
 
+    /// Whether an object that is not here was here, or was asked for, as lately as memory would have kept it; otherwise this is
+    /// remembered as the time. Promoting what returns later than that only pushes out what returns sooner.
+    pub(crate) fn returns(&mut self, hash: u128) -> bool {
+        let returns = self.ghosts.present.contains(&(hash as u64));
+        if !returns {
+            self.ghosts.insert(hash, self.live + SLOTS_KEPT);
+        }
+        returns
+    }
+
     fn is_variant(&self, id: u32, variant: &[u8]) -> bool {
         self.node(id).is_some_and(|node| *node.stored.variant == *variant)
     }

@@ -237,6 +237,7 @@ impl<M> Store<M> {
     /// Stores a response in memory alone; with `replaces`, in place of one of the same key and variant, otherwise only where there
     /// is none.
     pub(crate) fn insert_in_memory(&self, stored: &Arc<Stored<M>>, replaces: bool) -> Result<(), Refused> {
+        debug_assert!(!stored.body().is_lent(), "the buffer would not come back");
         let cost = Shard::cost(stored);
         self.reserve(stored, cost)?;
         let slice = self.slice(stored.hash);
@@ -279,7 +280,7 @@ impl<M> Store<M> {
     }
 
     fn renew(&self, old: &Arc<Stored<M>>, head: Head<M>, offers: bool) -> Result<Arc<Stored<M>>, Refused> {
-        let stored = Stored::new(head, old.body().clone());
+        let stored = Stored::new(head, old.body().to_kept());
         if !offers {
             stored.set_on_disk();
         }
@@ -355,6 +356,17 @@ impl<M> Store<M> {
         self.settle(slice, shard, &left);
         self.stats.purged_reclaimed.fetch_add(left.len() as u64, Ordering::Relaxed);
         left.len()
+    }
+
+    /// Whether what was found below is worth a place in memory: it was used before and there is room, or it was asked for so lately
+    /// that memory would have kept it since.
+    pub(crate) fn is_worth_memory(&self, stored: &Stored<M>, was_used: bool) -> bool {
+        let cost = Shard::cost(stored);
+        if cost > self.limits.object_bytes_max.min(self.limits.memory_bytes_max) {
+            return false;
+        }
+        let has_room = self.bytes() + cost <= self.limits.memory_bytes_max;
+        if has_room { was_used } else { self.slice(stored.hash).lock().returns(stored.hash) }
     }
 
     /// Whether something of a key with this hash is in memory.

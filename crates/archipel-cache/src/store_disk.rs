@@ -2,7 +2,7 @@
 //!
 //! Must never hold a shard's lock while it calls the tier.
 
-use crate::disk::{Codec, DiskLookup, DiskOptions, DiskTier, DiskWriter, Found};
+use crate::disk::{Codec, DiskLookup, DiskOptions, DiskTier, DiskWriter, Found, Promotable};
 use crate::key::{KeyRef, KeyText};
 use crate::store::{Lookup, Store};
 use crate::stored::{Head, Stored};
@@ -59,20 +59,23 @@ impl<M> Store<M> {
         }
     }
 
-    /// What was found on the disk, to be served; taken into memory where it was asked for before.
+    /// What was found on the disk, to be served; taken into memory where it is asked for often enough.
     pub fn use_found(&self, found: Found<M>) -> Lookup<M> {
         let Found { stored, soft_purged, promotable } = found;
-        if let (Some(place), Some(disk)) = (promotable, self.disk())
-            && !soft_purged
-            && self.insert_in_memory(&stored, false).is_ok()
-        {
-            disk.count_promotion();
-            // Replaced since it was read: what replaced it must not be replaced by it.
-            if !disk.is_still_at(&place) {
-                self.remove_from_memory(&stored);
-            }
+        let promoted = promotable.filter(|_| !soft_purged).and_then(|found| self.promote(&stored, &found));
+        Lookup { stored: promoted.unwrap_or(stored), soft_purged }
+    }
+
+    fn promote(&self, stored: &Stored<M>, found: &Promotable) -> Option<Arc<Stored<M>>> {
+        let disk = self.disk().filter(|_| self.is_worth_memory(stored, found.was_used))?;
+        let own = Arc::new(disk.copy_of(stored, found)?);
+        self.insert_in_memory(&own, false).ok()?;
+        disk.count_promotion();
+        // Replaced since it was read: what replaced it must not be replaced by it.
+        if !disk.is_still_at(&found.place) {
+            self.remove_from_memory(&own);
         }
-        Lookup { stored, soft_purged }
+        Some(own)
     }
 
     /// A response in memory was used: it goes to the disk, too, if it is not there.

@@ -9,11 +9,13 @@ use archipel_http::query::NamePattern;
 use http::HeaderName;
 
 use crate::host::HostPattern;
+use crate::kind::expression::{Condition, Conditions};
 use crate::kind::rule::{
     COOKIES, EXTENSIONS, FIELD_TESTS, FIELDS, FieldTest, KEY_FIELDS, LANGUAGES, NAMES, NotEmpty, PATHS, StatusRange,
     StatusTtls, TESTS, WordList,
 };
-use crate::kind::{Bytes, DAY, Flag, Hosts, Name, Optional, SECOND, Time, Word, Words};
+use crate::kind::words;
+use crate::kind::{Bytes, DAY, Flag, Hosts, Name, Optional, SECOND, Time, Words};
 use crate::node::all_defaults;
 use crate::settings::settings;
 
@@ -154,6 +156,8 @@ settings! {
             header: Option<Vec<FieldTest>> = Optional(NotEmpty(FIELD_TESTS)), None;
             /// Cookies.
             cookie: Option<Vec<FieldTest>> = Optional(NotEmpty(TESTS)), None;
+            /// An expression of the rules language.
+            expression: Option<Condition> = Optional(Conditions::HEAD), None;
         }
     }
 }
@@ -184,18 +188,6 @@ settings! {
 }
 
 all_defaults!(ZoneCache, CacheRule, CacheWhen, CacheKeyParts);
-
-macro_rules! words {
-    ($(#[doc = $doc:literal])+ $name:ident { $($(#[doc = $vdoc:literal])+ $variant:ident $word:literal;)+ }) => {
-        $(#[doc = $doc])+
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name { $($(#[doc = $vdoc])+ $variant,)+ }
-
-        impl Word for $name {
-            const WORDS: &'static [(&'static str, Self)] = &[$(($word, $name::$variant)),+];
-        }
-    };
-}
 
 words! {
     /// What a lifetime of a rule means.

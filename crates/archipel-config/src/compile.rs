@@ -12,12 +12,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::check::{check_certificates, check_node, check_zone};
+use crate::check_rules::check_rules;
 use crate::diagnostic::{Code, Diagnostics, Problem};
 use crate::host::HostPattern;
 use crate::kind::Files;
+use crate::lists::{self, Lists};
 use crate::node::{Listener, NodeConfig};
 use crate::settings::read_document;
-use crate::snapshot::{ErrorPages, HostIndex, Snapshot, Zone, zone_id};
+use crate::snapshot::{ErrorPages, HostIndex, Snapshot, Zone, ZonePhases, zone_id};
 use crate::suggest;
 use crate::tree::{self, Node, Source, Value};
 use crate::url::HttpUrl;
@@ -174,6 +176,7 @@ fn finish(
     mut out: Diagnostics,
 ) -> Result<(Snapshot, Diagnostics), Diagnostics> {
     zones.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut all_lists = Vec::with_capacity(zones.len());
     if let Some(node) = &node {
         check_node(node, &mut out);
         if zones_given == 0 {
@@ -182,15 +185,22 @@ fn finish(
             out.report(&node.source, "", None, problem);
         }
         check_certificates(node, &zones, &mut out);
+        let shared = lists::read(node, &node.config.lists, &Lists::default(), files, &mut out);
         for (_, zone) in &zones {
             check_zone(zone, node, &mut out);
+            let own = lists::read(zone, &zone.config.lists, &shared, files, &mut out);
+            check_rules(zone, node, &own, &mut out);
+            all_lists.push(own);
         }
     }
     let index = index_hosts(&zones, zones_given, &mut out);
     let mut compiled = Vec::with_capacity(zones.len());
+    let mut all_lists = all_lists.into_iter();
     for (name, part) in zones {
         let error_pages = read_error_pages(&part, files, &mut out);
-        compiled.push((name, part.config, error_pages));
+        let custom_error_bodies = read_custom_errors(&part, files, &mut out);
+        let lists = all_lists.next().unwrap_or_default();
+        compiled.push(CheckedZone { name, config: part.config, error_pages, custom_error_bodies, lists });
     }
     out.sort();
     match node {
@@ -199,13 +209,31 @@ fn finish(
     }
 }
 
-fn assemble(mut node: NodeConfig, zones: Vec<(Arc<str>, ZoneConfig, ErrorPages)>, index: HostIndex) -> Snapshot {
+/// A zone whose documents are right, with what the files that it names hold.
+struct CheckedZone {
+    name: Arc<str>,
+    config: ZoneConfig,
+    error_pages: ErrorPages,
+    custom_error_bodies: Vec<Bytes>,
+    lists: Lists,
+}
+
+fn assemble(mut node: NodeConfig, zones: Vec<CheckedZone>, index: HostIndex) -> Snapshot {
     if node.listeners.is_empty() {
         node.listeners = default_listeners();
     }
     let zones = zones
         .into_iter()
-        .map(|(name, config, error_pages)| {
+        .map(|CheckedZone { name, config, error_pages, custom_error_bodies, lists }| {
+            let phases = ZonePhases {
+                settings: config.settings_rules,
+                redirects: config.redirects,
+                rewrites: config.rewrites,
+                routes: config.routes,
+                custom_errors: config.custom_errors,
+                custom_error_bodies,
+                response_headers: config.response_headers,
+            };
             Arc::new(Zone {
                 id: zone_id(&name),
                 name,
@@ -217,6 +245,10 @@ fn assemble(mut node: NodeConfig, zones: Vec<(Arc<str>, ZoneConfig, ErrorPages)>
                 limits: config.limits,
                 headers: config.headers,
                 purge: config.purge,
+                firewall: config.firewall,
+                phases,
+                lists,
+                named_lists: config.lists,
                 error_pages,
                 error_page_files: config.error_pages,
             })
@@ -284,17 +316,9 @@ fn read_error_pages(zone: &Part<ZoneConfig>, files: &dyn Files, out: &mut Diagno
     let mut page = |key: &str, path: &Option<std::path::PathBuf>| -> Option<Bytes> {
         let path = path.as_ref()?;
         let setting = format!("error_pages.{key}");
-        let problem = match files.read(path, ERROR_PAGE_BYTES_MAX) {
-            Ok(Some(page)) => return Some(page.into()),
-            Ok(None) => Problem::error(
-                Code::TooLarge,
-                format!("`{setting}` names a file of more than {ERROR_PAGE_BYTES_MAX} bytes"),
-            )
-            .help("make the page smaller: it is kept in memory"),
-            Err(why) => Problem::error(
-                Code::FileMissing,
-                format!("`{setting}` names {}, which cannot be read: {why}", path.display()),
-            ),
+        let problem = match read_page(path, &setting, files) {
+            Ok(page) => return Some(page),
+            Err(problem) => problem,
         };
         zone.report(out, &setting, problem);
         None
@@ -309,6 +333,39 @@ fn read_error_pages(zone: &Part<ZoneConfig>, files: &dyn Files, out: &mut Diagno
             page("refused", refused),
             page("internal", internal),
         ],
+    }
+}
+
+/// The bodies of the custom errors, in their order.
+fn read_custom_errors(zone: &Part<ZoneConfig>, files: &dyn Files, out: &mut Diagnostics) -> Vec<Bytes> {
+    let rules = zone.config.custom_errors.iter().enumerate();
+    rules
+        .map(|(at, rule)| match &rule.file {
+            Some(file) => {
+                let setting = format!("custom_errors[{at}].file");
+                let page = read_page(file, &setting, files);
+                page.unwrap_or_else(|problem| {
+                    zone.report(out, &setting, problem);
+                    Bytes::new()
+                })
+            }
+            None => Bytes::copy_from_slice(rule.body.as_deref().unwrap_or_default().as_bytes()),
+        })
+        .collect()
+}
+
+/// Reads a page that is kept in memory.
+fn read_page(path: &Path, setting: &str, files: &dyn Files) -> Result<Bytes, Problem> {
+    match files.read(path, ERROR_PAGE_BYTES_MAX) {
+        Ok(Some(page)) => Ok(page.into()),
+        Ok(None) => {
+            let message = format!("`{setting}` names a file of more than {ERROR_PAGE_BYTES_MAX} bytes");
+            Err(Problem::error(Code::TooLarge, message).help("make the page smaller: it is kept in memory"))
+        }
+        Err(why) => {
+            let message = format!("`{setting}` names {}, which cannot be read: {why}", path.display());
+            Err(Problem::error(Code::FileMissing, message))
+        }
     }
 }
 

@@ -40,6 +40,7 @@ fn the_reference_is_current() {
 fn the_examples_in_the_documentation_load() {
     check_example("configuration.md", 2);
     check_example("caching.md", 1);
+    check_example("firewall.md", 1);
 }
 
 fn check_example(page: &str, documents_min: usize) {

@@ -69,6 +69,8 @@ codes! {
     Missing = "C016";
     /// A list has more entries, or a value is nested deeper, than allowed.
     TooMany = "C017";
+    /// An expression of the rules language is wrong.
+    Expression = "C018";
     /// A host name cannot be used.
     BadHost = "C020";
     /// The same host belongs to two zones.
@@ -278,12 +280,22 @@ pub(crate) struct Problem {
     pub help: Option<String>,
     /// Narrower than the value itself, such as one entry of a list.
     pub span: Option<Range<usize>>,
+    /// Bytes of the text that the value holds, where the value is a text and the problem lies inside of it.
+    pub within: Option<Range<usize>>,
     pub related: Option<Box<Related>>,
 }
 
 impl Problem {
     pub fn error(code: Code, message: impl Into<String>) -> Self {
-        Self { code, severity: Severity::Error, message: message.into(), help: None, span: None, related: None }
+        Self {
+            code,
+            severity: Severity::Error,
+            message: message.into(),
+            help: None,
+            span: None,
+            within: None,
+            related: None,
+        }
     }
 
     pub fn warning(code: Code, message: impl Into<String>) -> Self {
@@ -297,6 +309,11 @@ impl Problem {
 
     pub fn at(mut self, span: Option<Range<usize>>) -> Self {
         self.span = span.or(self.span);
+        self
+    }
+
+    pub fn within(mut self, range: Range<usize>) -> Self {
+        self.within = Some(range);
         self
     }
 

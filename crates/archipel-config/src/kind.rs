@@ -3,10 +3,12 @@
 //! A kind knows nothing of the setting it serves; messages therefore continue a sentence that starts with its name.
 
 mod amount;
+pub(crate) mod expression;
 mod list;
 mod network;
 mod path;
 pub(crate) mod rule;
+pub(crate) mod text;
 
 use std::marker::PhantomData;
 use std::path::Path;
@@ -134,6 +136,21 @@ pub(crate) trait Word: Copy + PartialEq + 'static {
     /// Every value with its word.
     const WORDS: &'static [(&'static str, Self)];
 }
+
+/// Declares an enum that is written as one of a few words.
+macro_rules! words {
+    ($(#[doc = $doc:literal])+ $name:ident { $($(#[doc = $vdoc:literal])+ $variant:ident $word:literal;)+ }) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name { $($(#[doc = $vdoc])+ $variant,)+ }
+
+        impl $crate::kind::Word for $name {
+            const WORDS: &'static [(&'static str, Self)] = &[$(($word, $name::$variant)),+];
+        }
+    };
+}
+
+pub(crate) use words;
 
 /// One of a few words.
 pub(crate) struct Words<T>(PhantomData<T>);

@@ -8,13 +8,19 @@
 mod cache;
 mod check;
 mod check_cache;
+mod check_rules;
 mod cidr;
 mod compile;
 mod diagnostic;
+mod firewall;
 mod host;
 mod kind;
+mod lists;
 mod load;
 mod node;
+mod phases;
+mod quoted;
+mod redirect_list;
 mod reference;
 mod render;
 mod settings;
@@ -41,16 +47,28 @@ pub use compile::{ERROR_PAGE_BYTES_MAX, HOSTS_MAX, SingleOrigin, ZONES_MAX};
 pub use diagnostic::{
     Code, DIAGNOSTICS_MAX, Diagnostic, Diagnostics, Position, Related, SNIPPET_CHARS_MAX, Severity, Span,
 };
+pub use firewall::{
+    ACCESS_RULES_MAX, AccessAction, AccessRule, FIREWALL_RULES_MAX, FirewallAction, FirewallMode, FirewallRule, Skip,
+    ZoneFirewall,
+};
 pub use host::{HOST_BYTES_MAX, HOST_LABEL_BYTES_MAX, HostError, HostPattern, normalise as normalise_host};
 pub use kind::LIST_ENTRIES_MAX;
+pub use kind::expression::{Condition, ValueExpression};
 pub use kind::rule::{FieldTest, Presence, RULE_ENTRIES_MAX, RULE_TEXT_BYTES_MAX, StatusRange};
+pub use lists::{LIST_FILE_BYTES_MAX, LIST_FILE_ENTRIES_MAX, LISTS_MAX, ListKind, ListValues, Lists, NamedList};
 pub use node::{
     AccessLog, Admin, CERTIFICATES_MAX, CertificateFiles, ClientAddressHeader, LISTENERS_MAX, Listener, Log, NodeCache,
-    NodeCacheDisk, NodeCompression, NodeConfig, NodeLimits, NodeTls, Timeouts, TlsVersion, Traces, Trust,
+    NodeCacheDisk, NodeCompression, NodeConfig, NodeFirewall, NodeGeo, NodeLimits, NodeTls, Timeouts, TlsVersion,
+    Traces, Trust,
 };
+pub use phases::{
+    CustomErrorRule, HeaderChange, HeaderOperation, PHASE_RULES_MAX, REDIRECT_STATUSES, RULE_HEADERS_MAX, RedirectRule,
+    ResponseHeadersRule, RewriteRule, RouteRule, SettingsRule,
+};
+pub use redirect_list::{RedirectFound, RedirectList};
 pub use reference::{schema_json, settings_markdown, settings_table};
 pub use settings::{Group, Setting};
-pub use snapshot::{ErrorPageKind, ErrorPages, Snapshot, Zone, zone_id};
+pub use snapshot::{ErrorPageKind, ErrorPages, Snapshot, Zone, ZonePhases, zone_id};
 pub use tree::{DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, Node, Table, Value};
 pub use url::{HttpUrl, Scheme};
 pub use zone::{

@@ -14,6 +14,7 @@ use crate::kind::{
     Address, AnyPath, Bytes, Cidrs, Count, DAY, FilePath, Flag, Kind, Name, Optional, Ratio, SECOND, Time, Url, Word,
     Words, quote,
 };
+use crate::lists::{LISTS_MAX, NamedList};
 use crate::settings::settings;
 use crate::tree::{Node, Value};
 use crate::url::HttpUrl;
@@ -54,12 +55,18 @@ settings! {
             log: Log;
             /// See [`Traces`].
             traces: Traces;
+            /// See [`NodeFirewall`].
+            firewall: NodeFirewall;
+            /// See [`NodeGeo`].
+            geo: NodeGeo;
         }
         lists {
             /// The listeners; without any, 127.0.0.1:8080 in plain text and 127.0.0.1:8443 with TLS.
             listeners: Listener = "listen", LISTENERS_MAX;
             /// Certificates for any zone, chosen by the names in them.
             certificates: CertificateFiles = "certificate", CERTIFICATES_MAX;
+            /// Lists for the rules of all zones.
+            lists: NamedList = "lists", LISTS_MAX;
         }
     }
 }
@@ -271,6 +278,29 @@ settings! {
     }
 }
 
+settings! {
+    /// What the firewalls of all zones share.
+    pub struct NodeFirewall {
+        settings {
+            /// Events that each worker keeps for `archipel firewall events`, about 1 KiB each; the oldest go first. 0 keeps none.
+            events_max: usize = Count(0, 1_000_000), 1_000;
+        }
+    }
+}
+
+settings! {
+    /// Where visitors are: databases in the MaxMind DB format, such as GeoLite2-City and GeoLite2-ASN. They are read at the start and
+    /// at each reload, and kept in memory. Without them every country is unknown.
+    pub struct NodeGeo {
+        settings {
+            /// Database of countries or cities (`ip.src.country` and the like).
+            database: Option<PathBuf> = Optional(FilePath), None;
+            /// Database of autonomous systems (`ip.src.asnum`).
+            asn_database: Option<PathBuf> = Optional(FilePath), None;
+        }
+    }
+}
+
 impl NodeCache {
     /// The largest object that any tier stores, in bytes.
     pub fn storable_bytes_max(&self) -> u64 {
@@ -302,7 +332,9 @@ all_defaults!(
     NodeCacheDisk,
     NodeCompression,
     Log,
-    Traces
+    Traces,
+    NodeFirewall,
+    NodeGeo
 );
 
 /// The header field that names the visitor's address.

@@ -100,6 +100,14 @@ impl Snapshot {
             config.headers = zone.headers.clone();
             config.purge = zone.purge.clone();
             config.error_pages = zone.error_page_files.clone();
+            config.firewall = zone.firewall.clone();
+            config.lists = zone.named_lists.clone();
+            config.settings_rules = zone.phases.settings.clone();
+            config.redirects = zone.phases.redirects.clone();
+            config.rewrites = zone.phases.rewrites.clone();
+            config.routes = zone.phases.routes.clone();
+            config.response_headers = zone.phases.response_headers.clone();
+            config.custom_errors = zone.phases.custom_errors.clone();
             let mut text = String::new();
             config.write("", Header::Top, &mut text);
             documents.push((format!("zones/{}.toml", zone.name), text));

@@ -9,8 +9,11 @@ use bytes::Bytes;
 use foldhash::fast::FixedState;
 
 use crate::cache::ZoneCache;
+use crate::firewall::ZoneFirewall;
 use crate::host::{HOST_BYTES_MAX, HostPattern};
+use crate::lists::{Lists, NamedList};
 use crate::node::NodeConfig;
+use crate::phases::{CustomErrorRule, RedirectRule, ResponseHeadersRule, RewriteRule, RouteRule, SettingsRule};
 use crate::zone::{ErrorPageFiles, ZoneCompression, ZoneHeaders, ZoneLimits, ZoneOrigin, ZonePurge, ZoneTls};
 
 /// Everything that the configuration says, checked and ready for use.
@@ -64,9 +67,36 @@ pub struct Zone {
     pub headers: ZoneHeaders,
     /// Purging by requests, and tags.
     pub purge: ZonePurge,
+    /// The firewall.
+    pub firewall: ZoneFirewall,
+    /// Rules that change requests and replies.
+    pub phases: ZonePhases,
+    /// The lists that rules of the zone may name: its own, and the node's.
+    pub lists: Lists,
     /// Error pages, read.
     pub error_pages: ErrorPages,
     pub(crate) error_page_files: ErrorPageFiles,
+    pub(crate) named_lists: Vec<NamedList>,
+}
+
+/// The rules of a zone that change requests and replies, in the order in which the phases come.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ZonePhases {
+    /// `[[settings_rules]]`
+    pub settings: Vec<SettingsRule>,
+    /// `[[redirects]]`
+    pub redirects: Vec<RedirectRule>,
+    /// `[[rewrites]]`
+    pub rewrites: Vec<RewriteRule>,
+    /// `[[routes]]`
+    pub routes: Vec<RouteRule>,
+    /// `[[custom_errors]]`
+    pub custom_errors: Vec<CustomErrorRule>,
+    /// The bodies of `custom_errors`, read, in the same order.
+    pub custom_error_bodies: Vec<Bytes>,
+    /// `[[response_headers]]`
+    pub response_headers: Vec<ResponseHeadersRule>,
 }
 
 impl Zone {

@@ -9,6 +9,8 @@ use crate::kind::Files;
 use crate::tree::Source;
 use crate::*;
 
+mod rules;
+
 /// Files that exist only here.
 #[derive(Default)]
 struct Shelf(HashMap<PathBuf, Vec<u8>>);
@@ -433,7 +435,7 @@ fn too_many_zones_and_hosts() {
 #[test]
 fn every_code_is_tested() {
     // Codes of loading from disk are tested beside `load`.
-    let tests = [include_str!("tests.rs"), include_str!("load_tests.rs")].concat();
+    let tests = [include_str!("tests.rs"), include_str!("tests/rules.rs"), include_str!("load_tests.rs")].concat();
     let mut seen = BTreeSet::new();
     for code in Code::ALL {
         assert!(seen.insert(code.as_str()), "{code} is used twice");

@@ -10,6 +10,7 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Position, Problem, Related, SNIPPET_CHARS_MAX, Span};
+use crate::quoted;
 
 /// Largest document in bytes.
 pub const DOCUMENT_BYTES_MAX: usize = 1 << 20;
@@ -40,6 +41,10 @@ impl Source {
     /// Ties a problem to this document.
     pub fn diagnostic(&self, path: &str, span: Option<Range<usize>>, problem: Problem) -> Diagnostic {
         let span = problem.span.or(span);
+        let span = match (&problem.within, &span) {
+            (Some(within), Some(span)) => Some(quoted::inside(&self.text, span, within)),
+            _ => span,
+        };
         Diagnostic {
             code: problem.code,
             severity: problem.severity,

@@ -11,12 +11,17 @@ use serde_json::json;
 
 use crate::cache::ZoneCache;
 use crate::diagnostic::{Code, Problem};
+use crate::firewall::ZoneFirewall;
 use crate::host::{self, HostPattern};
 use crate::kind::{
     Bytes, Count, DAY, FieldName, FilePath, Flag, Hosts, Kind, MediaTypePatterns, Optional, PathPattern, SECOND,
     ServerName, Time, Url, Word, Words, quote,
 };
+use crate::lists::{LISTS_MAX, NamedList};
 use crate::node::all_defaults;
+use crate::phases::{
+    CustomErrorRule, PHASE_RULES_MAX, RedirectRule, ResponseHeadersRule, RewriteRule, RouteRule, SettingsRule,
+};
 use crate::settings::settings;
 use crate::tree::{Node, Value};
 use crate::url::HttpUrl;
@@ -48,6 +53,24 @@ settings! {
             purge: ZonePurge;
             /// See [`ErrorPageFiles`].
             error_pages: ErrorPageFiles;
+            /// See [`ZoneFirewall`].
+            firewall: ZoneFirewall;
+        }
+        lists {
+            /// Lists for the zone's rules.
+            lists: NamedList = "lists", LISTS_MAX;
+            /// See [`SettingsRule`].
+            settings_rules: SettingsRule = "settings_rules", PHASE_RULES_MAX;
+            /// See [`RedirectRule`].
+            redirects: RedirectRule = "redirects", PHASE_RULES_MAX;
+            /// See [`RewriteRule`].
+            rewrites: RewriteRule = "rewrites", PHASE_RULES_MAX;
+            /// See [`RouteRule`].
+            routes: RouteRule = "routes", PHASE_RULES_MAX;
+            /// See [`ResponseHeadersRule`].
+            response_headers: ResponseHeadersRule = "response_headers", PHASE_RULES_MAX;
+            /// See [`CustomErrorRule`].
+            custom_errors: CustomErrorRule = "custom_errors", PHASE_RULES_MAX;
         }
     }
 }
@@ -322,7 +345,7 @@ pub enum OriginHost {
     Literal(HeaderValue),
 }
 
-struct OriginHostKind;
+pub(crate) struct OriginHostKind;
 
 impl Kind<OriginHost> for OriginHostKind {
     fn read(&self, node: &Node) -> Result<OriginHost, Vec<Problem>> {

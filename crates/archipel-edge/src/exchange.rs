@@ -18,6 +18,7 @@ use crate::cache::KeyHash;
 use crate::cache::rules::Ruling;
 use crate::explain::Verdict;
 use crate::live::{Live, LiveZone};
+use crate::phases::Decided;
 use crate::worker::Worker;
 
 macro_rules! cache_results {
@@ -75,8 +76,12 @@ pub struct Asked {
     pub authority: Box<str>,
     /// Bytes of `authority` that are the host name.
     pub host_len: usize,
-    /// Canonical path, and the query as received.
+    /// Canonical path, and the query as received; what rules made of them, once they have.
     pub path_and_query: Box<str>,
+    /// Path and query as received, where the canonical ones differ.
+    pub received_target: Option<Box<str>>,
+    /// Canonical path and query of the visitor, where rules have made others of them.
+    pub rewritten_from: Option<Box<str>>,
     /// The fields as received.
     pub headers: HeaderMap,
     /// The body.
@@ -91,6 +96,11 @@ impl Asked {
     /// Canonical host name without port.
     pub fn host(&self) -> &str {
         &self.authority[..self.host_len]
+    }
+
+    /// Canonical path and query as the visitor asked for them, whatever rules made of them.
+    pub fn visitor_target(&self) -> &str {
+        self.rewritten_from.as_deref().unwrap_or(&self.path_and_query)
     }
 
     /// The path without the query.
@@ -133,6 +143,8 @@ pub struct Exchange {
     pub zone: Option<Arc<LiveZone>>,
     /// What the zone's cache rules come to for this request; `None` where none concerns it.
     pub(crate) ruling: Option<Arc<Ruling>>,
+    /// What the zone's other rules came to; `None` where none holds.
+    pub(crate) rules: Option<Box<Decided>>,
     /// The cache key's hash, once it was looked up.
     pub key_hash: Option<KeyHash>,
     /// What the cache did.

@@ -17,7 +17,7 @@ use crate::exchange::{Asked, Exchange};
 use crate::metrics::WorkerMetrics;
 use crate::node::Node;
 use crate::worker::{Worker, imagined};
-use crate::{cache, purge, route, transform, zone};
+use crate::{cache, firewall, phases, purge, route, transform, zone};
 
 /// Fields of a request to explain.
 const FIELDS_MAX: usize = 256;
@@ -76,7 +76,10 @@ impl Node {
     /// Where the request cannot be understood: says which part.
     pub fn explain(self: &Arc<Self>, request: &ExplainRequest) -> Result<Explanation, String> {
         let (mut ex, answer) = walk(self, request)?;
-        let status = answer.map(|reply| transform::on_deliver(&mut ex, reply).status.as_u16());
+        let status = answer.map(|reply| {
+            let reply = phases::response::stage(&mut ex, reply);
+            transform::on_deliver(&mut ex, reply).status.as_u16()
+        });
         Ok(Explanation { verdicts: ex.verdicts.take().unwrap_or_default(), status })
     }
 }
@@ -87,23 +90,31 @@ pub(crate) fn evaluate(node: &Arc<Node>, request: &ExplainRequest) -> Result<(Ex
     Ok((ex, answer.is_some()))
 }
 
-fn walk(node: &Arc<Node>, request: &ExplainRequest) -> Result<(Exchange, Option<Reply>), String> {
+/// An exchange for a request that nobody sent.
+pub(crate) fn imagine(node: &Arc<Node>, request: &ExplainRequest) -> Result<Exchange, String> {
     let asked = asked(request)?;
     let client = request.client.unwrap_or(IpAddr::from([127, 0, 0, 1]));
     let worker = Worker::new(node.clone(), Arc::new(WorkerMetrics::default()));
-    let mut ex = imagined(worker, asked, client);
-    let answer = match zone::stage(&mut ex) {
-        ControlFlow::Break(reply) => ControlFlow::Break(reply),
-        ControlFlow::Continue(()) => match purge::explain(&mut ex) {
-            ControlFlow::Break(reply) => ControlFlow::Break(reply),
-            ControlFlow::Continue(()) => cache::look_up(&mut ex),
-        },
-    };
-    let answer = match answer {
-        ControlFlow::Break(reply) => Some(reply),
-        ControlFlow::Continue(_) => route::stage(&mut ex).break_value(),
-    };
+    Ok(imagined(worker, asked, client))
+}
+
+fn walk(node: &Arc<Node>, request: &ExplainRequest) -> Result<(Exchange, Option<Reply>), String> {
+    let mut ex = imagine(node, request)?;
+    let answer = stages(&mut ex).break_value();
     Ok((ex, answer))
+}
+
+/// The stages before the origin, in the order of the pipeline, without what takes time or changes anything.
+fn stages(ex: &mut Exchange) -> ControlFlow<Reply> {
+    zone::stage(ex)?;
+    purge::explain(ex)?;
+    phases::settings::stage(ex)?;
+    firewall::judge(ex)?;
+    phases::redirect::stage(ex)?;
+    phases::rewrite::stage(ex)?;
+    phases::routing::stage(ex);
+    cache::look_up(ex).map_continue(drop)?;
+    route::stage(ex).map_continue(drop)
 }
 
 fn asked(request: &ExplainRequest) -> Result<Asked, String> {
@@ -136,6 +147,8 @@ fn asked(request: &ExplainRequest) -> Result<Asked, String> {
         authority: host.unwrap_or_else(|| url.authority().into()),
         host_len: 0,
         path_and_query: path_and_query.into(),
+        received_target: None,
+        rewritten_from: None,
         upgrade: archipel_http::hop::upgrade_protocol(&headers).map(bytes::Bytes::copy_from_slice),
         headers,
         body: RequestBody::empty(),

@@ -234,7 +234,7 @@ fn variant(
         fields: stored
             .meta
             .fields
-            .map
+            .to_map()
             .iter()
             .map(|(name, value)| (name.to_string(), shown(name, value.as_bytes())))
             .collect(),

@@ -11,6 +11,8 @@ mod clock;
 pub mod error_page;
 pub mod exchange;
 pub mod explain;
+pub mod firewall;
+mod geo;
 pub mod hit_table;
 pub mod inspect;
 pub mod live;
@@ -19,6 +21,7 @@ pub mod metrics;
 mod model_tests;
 mod node;
 mod origin;
+mod phases;
 mod pipeline;
 mod pool;
 mod purge;
@@ -33,10 +36,16 @@ mod zone;
 
 pub use cache::codec::fuzz as fuzz_stored_meta;
 pub use explain::{ExplainRequest, Explanation, Verdict};
+pub use firewall::event::FirewallEvent;
+pub use firewall::multipart::fuzz as fuzz_multipart;
+pub use firewall::reference::{rules_reference_json, rules_reference_text};
+pub use firewall::test::RuleTest;
+pub use geo::{GeoError, check_geo};
 pub use hit_table::{PathHits, ZoneHits};
 pub use inspect::Inspection;
 pub use metrics::LiveCounts;
 pub use node::{Node, NodeError, server_settings};
+pub use phases::encode::fuzz as fuzz_encode;
 pub use purge::{
     PURGE_RECORDS_MAX, PURGES_PER_CALL_MAX, Purge, PurgeError, PurgeRecordReport, PurgeReport, PurgesMade,
     PurgesSinceReport, TokenError, bearer_token,

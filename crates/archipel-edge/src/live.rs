@@ -14,6 +14,9 @@ use thiserror::Error;
 
 use crate::cache::codings::ZoneCodings;
 use crate::cache::rules::{self, Rules};
+use crate::firewall::Firewall;
+use crate::geo::{Geo, GeoError};
+use crate::phases::Phases;
 use crate::purge::{Token, TokenError};
 
 /// A configuration that cannot be put to use although its documents are right.
@@ -38,6 +41,9 @@ pub enum LiveError {
     /// The token for purging over the admin listener.
     #[error("admin.purge_token_file: {0}")]
     AdminToken(TokenError),
+    /// A database of places or networks.
+    #[error("geo: {0}")]
+    Geo(#[from] GeoError),
     /// The node's name cannot stand in CDN-Loop and Via.
     #[error("the node's name {0:?} cannot be used in CDN-Loop: set `name` to letters, digits, dots and hyphens")]
     Name(String),
@@ -54,6 +60,8 @@ pub struct Live {
     pub address_source: AddressSource,
     /// What a purge over the admin listener has to bring.
     pub(crate) purge_token: Option<Token>,
+    /// Where addresses are.
+    pub(crate) geo: Geo,
 }
 
 /// A zone with what the edge derives from it.
@@ -66,12 +74,16 @@ pub struct LiveZone {
     pub(crate) codings: ZoneCodings,
     /// The cache rules, where there are any.
     pub(crate) rules: Option<Rules>,
+    /// The firewall, where it can do anything.
+    pub(crate) firewall: Option<Box<Firewall>>,
+    /// The rules that change requests and replies.
+    pub(crate) phases: Phases,
     /// Largest object that is stored in one piece, in bytes.
     pub object_bytes_max: u64,
     /// How large objects are stored.
     pub slicing: Slicing,
     /// The origin.
-    pub origin: LiveOrigin,
+    pub origin: Arc<LiveOrigin>,
     /// What a PURGE request has to bring.
     pub(crate) purge_token: Option<Token>,
 }
@@ -86,6 +98,7 @@ pub struct Slicing {
 }
 
 /// An origin ready to be connected to.
+#[derive(Debug)]
 pub struct LiveOrigin {
     /// Name to resolve.
     pub host: Box<str>,
@@ -127,16 +140,21 @@ impl Live {
         let mut roots = Roots::default();
         let mut zones = HashMap::default();
         for zone in &snapshot.zones {
+            let origin_tls = |source| LiveError::OriginTls { zone: zone.name.to_string(), source };
+            let mut phases = Phases::new(zone, |origin| roots.origin(origin)).map_err(origin_tls)?;
+            let may_switch = phases.settings.as_ref().is_some_and(|settings| settings.sets_firewall_mode());
+            let firewall = Firewall::new(zone, may_switch).map(Box::new);
+            phases.reads_body |= firewall.as_ref().is_some_and(|firewall| firewall.reads_body());
             let live = LiveZone {
                 zone: zone.clone(),
+                firewall,
+                phases,
                 codings: ZoneCodings::new(zone),
                 policy: policy_of(zone, snapshot.node.cache.storable_bytes_max()),
                 rules: Rules::new(zone),
                 object_bytes_max: object_bytes_max(zone, snapshot.node.cache.storable_bytes_max()),
                 slicing: slicing_of(zone, snapshot.node.cache.object_bytes_max),
-                origin: roots
-                    .origin(&zone.origin)
-                    .map_err(|source| LiveError::OriginTls { zone: zone.name.to_string(), source })?,
+                origin: Arc::new(roots.origin(&zone.origin).map_err(origin_tls)?),
                 purge_token: zone_token(zone)?,
             };
             zones.insert(zone.id, Arc::new(live));
@@ -144,7 +162,8 @@ impl Live {
         let address_source = address_source(snapshot.node.trust.client_address_header);
         let file = snapshot.node.admin.purge_token_file.as_deref();
         let purge_token = file.map(Token::read).transpose().map_err(LiveError::AdminToken)?;
-        Ok(Self { snapshot, zones, cdn_loop, address_source, purge_token })
+        let geo = Geo::open(&snapshot.node.geo)?;
+        Ok(Self { snapshot, zones, cdn_loop, address_source, purge_token, geo })
     }
 
     /// The zone of a host.

@@ -12,6 +12,7 @@ use archipel_transport::env::TransportStats;
 
 use crate::cache::codings::NodeCodings;
 use crate::exchange::CacheResult;
+use crate::firewall::event::{EventKey, FirewallEvent, FirewallEvents};
 use crate::hit_table::{self, HitTable, ZoneHits};
 use crate::reasons::{self, FAMILIES};
 
@@ -48,6 +49,8 @@ macro_rules! table {
             pub paths: HitTable,
             /// Counters with a label that is known only at the place that counts.
             pub labelled: Labelled,
+            /// What the firewall did.
+            pub firewall: FirewallEvents,
         }
 
         const TABLE: &[(&str, &str, fn(&WorkerMetrics) -> u64)] = &[$((stringify!($name), $help, |m| m.$name.get()),)*];
@@ -213,6 +216,29 @@ impl Metrics {
     pub(crate) fn hit_table(&self, name: impl Fn(u32) -> Option<String>) -> Vec<ZoneHits> {
         let workers = self.all();
         hit_table::sum(workers.iter().map(|worker| &worker.paths), name)
+    }
+
+    /// The firewall's last events, the newest first.
+    pub(crate) fn firewall_events(&self) -> Vec<FirewallEvent> {
+        let mut events: Vec<FirewallEvent> = self.all().iter().flat_map(|worker| worker.firewall.events()).collect();
+        events.sort_by_key(|event| std::cmp::Reverse(event.time_ms));
+        events
+    }
+
+    /// The firewall's events by zone, source, action and mode.
+    pub(crate) fn firewall_metrics(&self, page: &mut String, name: impl Fn(u32) -> Option<String>) {
+        let mut sums: BTreeMap<EventKey, u64> = BTreeMap::new();
+        for (key, n) in self.all().iter().flat_map(|worker| worker.firewall.counts()) {
+            *sums.entry(key).or_insert(0) += n;
+        }
+        let metric = "archipel_firewall_events_total";
+        let _ = writeln!(page, "# HELP {metric} Decisions of the firewall.\n# TYPE {metric} counter");
+        for ((zone, source, action, mode), n) in sums {
+            let Some(zone) = name(zone) else { continue };
+            let source = source.as_str();
+            let labels = format!("zone=\"{zone}\",source=\"{source}\",action=\"{action}\",mode=\"{mode}\"");
+            let _ = writeln!(page, "{metric}{{{labels}}} {n}");
+        }
     }
 
     /// The page in the Prometheus text format 0.0.4.

@@ -20,6 +20,7 @@ use std::task::{Context, Poll};
 
 use archipel_cache::{KeyRef, PurgeKind};
 use archipel_config::Snapshot;
+use archipel_http::fields::Fields;
 use archipel_http::key::CacheKey;
 use archipel_http::target::Scheme;
 use archipel_transport::body::{BodyError, RequestBody};
@@ -168,7 +169,7 @@ impl Real {
                     let url = format!("{}://{host}{target}", scheme.as_str());
                     for stored in self.node.store.variants(&key) {
                         if self.node.store.purged(&stored) != Some(PurgeKind::Hard) {
-                            alive.push((url.clone(), version(&stored.meta.fields.map).expect("a version")));
+                            alive.push((url.clone(), version(&*stored.meta.fields).expect("a version")));
                         }
                     }
                 }
@@ -199,8 +200,9 @@ fn request(asked: &Asked) -> Request {
     }
 }
 
-fn version(headers: &HeaderMap) -> Option<u32> {
-    headers.get("x-version")?.to_str().ok()?.parse().ok()
+fn version(fields: &impl Fields) -> Option<u32> {
+    let name = HeaderName::from_static("x-version");
+    std::str::from_utf8(fields.values_of(&name).next()?).ok()?.parse().ok()
 }
 
 /// What a visitor sees; the body must be that of the version that the fields name.
@@ -209,7 +211,7 @@ async fn see(reply: Reply) -> Seen {
     let age = added("age").or_else(|| reply.headers().get("age").cloned());
     let age = age.map(|age| age.to_str().expect("text").parse().expect("an Age"));
     let hit = added("cache-status").is_some_and(|status| status.to_str().expect("text").contains("; hit"));
-    let named = version(reply.headers());
+    let named = version(&reply);
     let status = reply.status.as_u16();
     let body = read(reply.body).await;
     let version = body.filter(|_| named.is_some() && status != 304).map(|body| {

@@ -16,6 +16,7 @@ use crate::cache::codec::MetaCodec;
 use crate::cache::codings::NodeCodings;
 use crate::cache::equivalents::Equivalents;
 use crate::cache::{Meta, disk};
+use crate::firewall::event::FirewallEvent;
 use crate::hit_table::ZoneHits;
 use crate::live::{Live, LiveError};
 use crate::metrics::{LiveCounts, Metrics};
@@ -146,6 +147,7 @@ impl Node {
     /// The metrics page, in the Prometheus text format.
     pub fn metrics(&self, transport: &TransportStats) -> String {
         let mut page = self.metrics.render(transport, &self.store.counts(), &self.codings);
+        self.metrics.firewall_metrics(&mut page, self.zone_names());
         crate::purge::metrics(&mut page, self.purges.get());
         if let Some(disk) = self.store.disk() {
             crate::metrics::disk_metrics(&mut page, &disk.counts());
@@ -155,9 +157,17 @@ impl Node {
 
     /// What the cache did for each path, by zone; the zones and paths that sent the origin most come first.
     pub fn hit_table(&self) -> Vec<ZoneHits> {
+        self.metrics.hit_table(self.zone_names())
+    }
+
+    /// The firewall's last events, the newest first.
+    pub fn firewall_events(&self) -> Vec<FirewallEvent> {
+        self.metrics.firewall_events()
+    }
+
+    fn zone_names(&self) -> impl Fn(u32) -> Option<String> + use<> {
         let snapshot = self.snapshot();
-        let name = |id| snapshot.zones.iter().find(|zone| zone.id == id).map(|zone| zone.name.to_string());
-        self.metrics.hit_table(name)
+        move |id| snapshot.zones.iter().find(|zone| zone.id == id).map(|zone| zone.name.to_string())
     }
 
     /// Sums for a live line.

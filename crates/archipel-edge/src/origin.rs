@@ -28,7 +28,7 @@ pub(crate) fn request(ex: &mut Exchange, route: &Route, plan: &Plan) -> OriginRe
     let connects = method == Method::CONNECT;
     let codings = codings::Asked::new(ex, &route.zone, plan);
     let (mut headers, mut lines) = (HeaderMap::new(), FieldLines::default());
-    if connects || route.zone.origin.protocol == OriginProtocol::Http2 {
+    if connects || route.origin.protocol == OriginProtocol::Http2 {
         headers.reserve(ex.asked.headers.len() + 8);
         write_fields(ex, route, (plan, &codings), &mut headers);
     } else {
@@ -48,8 +48,8 @@ pub(crate) fn request(ex: &mut Exchange, route: &Route, plan: &Plan) -> OriginRe
     let visitor = || HeaderValue::try_from(&*ex.asked.authority).unwrap_or_else(|_| HeaderValue::from_static(""));
     OriginRequest {
         method,
-        scheme: route.zone.origin.scheme,
-        authority: route.zone.origin.authority.clone().unwrap_or_else(visitor),
+        scheme: route.origin.scheme,
+        authority: route.origin.authority.clone().unwrap_or_else(visitor),
         target: bytes::Bytes::copy_from_slice(ex.asked.path_and_query.as_bytes()),
         headers,
         lines,
@@ -70,7 +70,7 @@ fn write_fields(ex: &Exchange, route: &Route, (plan, codings): (&Plan, &codings:
             || *name == settings.request_id
             || (whole && reuse::is_conditional(name))
             || codings.replaces(name)
-            || (!trusted && is_forgery(name, safe))
+            || (!trusted && is_forgery(name, safe) && !ex.sets_field(name))
             || ex.ruling.as_ref().is_some_and(|ruling| ruling.tells(name))
     };
     hop::end_to_end(&ex.asked.headers, dropped, to);
@@ -169,10 +169,10 @@ pub(crate) async fn fetch(
         worker.metrics.origin_requests.add(1);
         let fresh = retries > 0;
         // A connection that carried something before may have ended without our hearing of it.
-        let taken = match worker.pool.take(&route.zone.origin, route.limits, fresh) {
+        let taken = match worker.pool.take(&route.origin, route.limits, fresh) {
             Some(taken) => taken,
             // Boxed, so that an exchange that need not connect does not carry the room for it.
-            None => Box::pin(worker.pool.open(&route.zone.origin, route.limits)).await?,
+            None => Box::pin(worker.pool.open(&route.origin, route.limits)).await?,
         };
         let idempotent = is_idempotent(&request.method);
         let may_repeat = taken.reused && retries < route.retries_max;
@@ -193,7 +193,7 @@ pub(crate) async fn fetch(
             _ => {
                 if matches!(failed.error, OriginError::ResponseTimeout | OriginError::WriteTimeout) {
                     // A silent HTTP/2 connection may be a dead one: the next request opens another.
-                    worker.pool.forget_http2(route.zone.origin.pool);
+                    worker.pool.forget_http2(route.origin.pool);
                 }
                 return Err(failed.error);
             }

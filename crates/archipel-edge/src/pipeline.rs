@@ -1,18 +1,18 @@
 //! The order of the stages. This file is the only place where it is written.
 //!
 //! ```text
-//! accept -> tls -> http -> zone -> purge -> cache -> route -> origin -> transform -> record
+//! accept -> tls -> http -> zone -> purge -> settings -> firewall -> redirect -> rewrite -> cache -> route -> origin -> transform -> record
 //! ```
 //!
-//! `accept`, `tls` and `http` are the transport's; `record` is the exchange's end (its `Drop`). Between `zone` and
-//! `cache` is the place of `shield`, `firewall`, `verify` and `rewrite`: what changes a request comes before its key.
+//! `accept`, `tls` and `http` are the transport's; `record` is the exchange's end (its `Drop`). `shield` will stand before
+//! `firewall`, `verify` after it. What changes a request comes after what judges it, and before its key is made.
 
 use std::ops::ControlFlow;
 
 use archipel_transport::message::Reply;
 
 use crate::exchange::Exchange;
-use crate::{cache, origin, purge, route, transform, zone};
+use crate::{cache, firewall, origin, phases, purge, route, transform, zone};
 
 /// Answers one exchange.
 pub(crate) async fn serve(ex: &mut Exchange) -> Reply {
@@ -20,6 +20,7 @@ pub(crate) async fn serve(ex: &mut Exchange) -> Reply {
         ControlFlow::Break(early) => early,
         ControlFlow::Continue(fetched) => fetched,
     };
+    let reply = phases::response::stage(ex, reply);
     transform::on_deliver(ex, reply)
 }
 
@@ -27,6 +28,12 @@ pub(crate) async fn serve(ex: &mut Exchange) -> Reply {
 async fn decide(ex: &mut Exchange) -> ControlFlow<Reply, Reply> {
     zone::stage(ex)?;
     purge::stage(ex).await?;
+    phases::settings::stage(ex)?;
+    firewall::stage(ex).await?;
+    phases::redirect::stage(ex)?;
+    phases::rewrite::stage(ex)?;
+    // Where a request goes is part of its key.
+    phases::routing::stage(ex);
     let plan = cache::look_up(ex)?;
     // What follows takes long and much state: boxed, so that a hit carries none of it.
     Box::pin(fetch(ex, plan)).await

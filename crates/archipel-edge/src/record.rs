@@ -43,6 +43,9 @@ pub struct Record<'a> {
     /// Named reason.
     #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     pub reason: Option<&'static str>,
+    /// The rule of the zone that answered, by its id.
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
+    pub rule: Option<&'a str>,
     /// `complete`, `client_gone`, `client_stalled`, `body_failed` or `cancelled`.
     pub end: &'static str,
     /// Bytes of reply body sent.
@@ -95,6 +98,9 @@ impl Record<'_> {
         }
         if let Some(reason) = self.reason {
             line.word(",\"reason\":\"", reason);
+        }
+        if let Some(rule) = self.rule {
+            line.word(",\"rule\":\"", rule);
         }
         line.word(",\"end\":\"", self.end);
         line.number(",\"bytes_sent\":", self.bytes_sent);
@@ -240,11 +246,12 @@ fn write(ex: &Exchange, log: &crate::access_log::WorkerLog) {
         scheme: ex.asked.scheme.as_str(),
         method: ex.asked.method.as_str(),
         host: &ex.asked.authority,
-        path: &ex.asked.path_and_query,
+        path: ex.asked.visitor_target(),
         status: ex.status.map_or(CLIENT_GONE, |s| s.as_u16()),
         cache: ex.cache.as_str(),
         tier: ex.tier,
         reason: ex.reason,
+        rule: ex.rules.as_ref().and_then(|rules| rules.rule.as_deref()),
         end: match ex.end {
             Some(End::Complete) => "complete",
             Some(End::ClientGone) => "client_gone",
@@ -297,6 +304,7 @@ mod tests {
             cache: "hit",
             tier: Some("disk"),
             reason: Some("vary_any"),
+            rule: Some("firewall.rules[0]"),
             end: "complete",
             bytes_sent: u64::MAX,
             bytes_received: 0,
@@ -318,6 +326,7 @@ mod tests {
             let bare = Record {
                 tier: None,
                 reason: None,
+                rule: None,
                 reply_us: None,
                 origin_us: None,
                 origin_status: None,

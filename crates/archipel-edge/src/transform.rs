@@ -15,7 +15,8 @@ pub(crate) fn on_deliver(ex: &mut Exchange, mut reply: Reply) -> Reply {
     if let Ok(id) = HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&ex.id_text())) {
         reply.add(name, id);
     }
-    if ex.zone.as_ref().is_some_and(|zone| zone.zone.headers.server_timing) {
+    let asked = ex.overrides().server_timing;
+    if asked.unwrap_or_else(|| ex.zone.as_ref().is_some_and(|zone| zone.zone.headers.server_timing)) {
         reply.add(SERVER_TIMING, timing(ex));
     }
     ex.status = Some(reply.status);

@@ -67,7 +67,7 @@ fn canonical(ex: &mut Exchange) -> Result<(), Failure> {
         asked.authority = authority;
     }
     if let Some(path) = path {
-        asked.path_and_query = path;
+        asked.received_target = Some(std::mem::replace(&mut asked.path_and_query, path));
     }
     Ok(())
 }
@@ -108,16 +108,22 @@ fn check(ex: &mut Exchange) -> Result<(), Failure> {
         return Err(Failure::refusal(StatusCode::LOOP_DETECTED, looped.as_str(), message));
     }
     let body_bytes_max = zone.zone.body_bytes_max();
-    if ex.asked.body.announced_length().is_some_and(|n| n > body_bytes_max) {
-        let message = format!("The request body is larger than the {body_bytes_max} bytes allowed here.");
-        return Err(Failure::refusal(StatusCode::PAYLOAD_TOO_LARGE, "body_bytes_max", message));
-    }
-    ex.asked.body.limit(body_bytes_max);
+    limit_body(ex, body_bytes_max)?;
     if !ex.live.trusted().is_empty() {
         let trusted = ex.live.trusted();
         ex.client =
             forwarding::client_address(ex.client, &ex.asked.headers, &ex.live.address_source, |a| trusted.contains(a));
     }
+    Ok(())
+}
+
+/// Refuses a body that announces more than is allowed, and bounds one that does not announce.
+pub(crate) fn limit_body(ex: &mut Exchange, body_bytes_max: u64) -> Result<(), Failure> {
+    if ex.asked.body.announced_length().is_some_and(|n| n > body_bytes_max) {
+        let message = format!("The request body is larger than the {body_bytes_max} bytes allowed here.");
+        return Err(Failure::refusal(StatusCode::PAYLOAD_TOO_LARGE, "body_bytes_max", message));
+    }
+    ex.asked.body.limit(body_bytes_max);
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use http::status::StatusCode;
 
 use crate::cache_control::CacheControl;
 use crate::date::DELTA_SECONDS_MAX;
+use crate::fields::Fields;
 use crate::list;
 use crate::policy::BrowserTtl;
 
@@ -39,7 +40,7 @@ pub fn rewrite(status: StatusCode, headers: &mut HeaderMap, ttl: BrowserTtl, age
 }
 
 /// Whether [`rewrite`] would change anything: tells without copying the fields.
-pub fn applies(status: StatusCode, headers: &HeaderMap, ttl: BrowserTtl) -> bool {
+pub fn applies(status: StatusCode, headers: &impl Fields, ttl: BrowserTtl) -> bool {
     if ttl == BrowserTtl::Respect || status.is_client_error() || status.is_server_error() {
         return false;
     }
@@ -47,7 +48,7 @@ pub fn applies(status: StatusCode, headers: &HeaderMap, ttl: BrowserTtl) -> bool
     if control.no_store || control.no_cache || control.private {
         return false;
     }
-    let stated = control.max_age.is_some() || headers.contains_key(header::EXPIRES);
+    let stated = control.max_age.is_some() || headers.has(&header::EXPIRES);
     matches!(ttl, BrowserTtl::Override(_)) || !stated
 }
 

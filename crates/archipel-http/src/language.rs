@@ -29,6 +29,14 @@ pub fn preferred<'a, T: AsRef<str>>(headers: &HeaderMap, known: &'a [T]) -> Opti
     Some(best.map_or(first, |(_, language)| language))
 }
 
+/// The members of `Accept-Language`, the preferred first, those of equal weight in their order. What has weight 0 is not among them.
+pub fn ranges(headers: &HeaderMap) -> Vec<&[u8]> {
+    let members = list::field_members(headers, header::ACCEPT_LANGUAGE).take(LANGUAGE_RANGES_MAX);
+    let mut found: Vec<Weighted<'_>> = members.filter_map(weighted).filter(|member| member.weight > 0).collect();
+    found.sort_by_key(|member| std::cmp::Reverse(member.weight));
+    found.into_iter().map(|member| member.name).collect()
+}
+
 fn find<'a, T: AsRef<str>>(range: &[u8], known: &'a [T]) -> Option<&'a str> {
     let mut tags = known.iter().map(AsRef::as_ref);
     if range == b"*" {
@@ -52,6 +60,14 @@ fn find<'a, T: AsRef<str>>(range: &[u8], known: &'a [T]) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ranges_by_weight() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::ACCEPT_LANGUAGE, "en;q=0.5, de, x;q=0, *;q=0.1".parse().unwrap());
+        headers.append(header::ACCEPT_LANGUAGE, "fr".parse().unwrap());
+        assert_eq!(ranges(&headers), [&b"de"[..], b"fr", b"en", b"*"]);
+    }
 
     #[track_caller]
     fn check(known: &[&str], accept: &str, expected: &str) {

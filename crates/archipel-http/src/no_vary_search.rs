@@ -3,10 +3,11 @@
 //! Owns the field's meaning and the comparison of two queries under it. Must never find two queries equal that the response does
 //! not say are: whatever is not understood means that the whole query matters.
 
-use http::header::{HeaderMap, HeaderName};
+use http::header::HeaderName;
 use sfv::{BareItem, Dictionary, InnerList, ListEntry, Parser};
 use smallvec::SmallVec;
 
+use crate::fields::Fields;
 use crate::query::{self, Parameter, QUERY_PARAMETERS_MAX};
 
 /// `No-Vary-Search`
@@ -37,16 +38,17 @@ enum Names {
 
 impl NoVarySearch {
     /// Reads the field; `None` where it is absent, says nothing or cannot be understood.
-    pub fn from_headers(headers: &HeaderMap) -> Option<NoVarySearch> {
-        let mut lines = headers.get_all(NO_VARY_SEARCH).into_iter();
-        let first = lines.next()?.as_bytes();
+    pub fn from_headers(headers: &impl Fields) -> Option<NoVarySearch> {
+        let name = NO_VARY_SEARCH;
+        let mut lines = headers.values_of(&name);
+        let first = lines.next()?;
         let Some(second) = lines.next() else {
             return NoVarySearch::parse(first);
         };
         let mut joined = first.to_vec();
         for line in std::iter::once(second).chain(lines) {
             joined.extend_from_slice(b", ");
-            joined.extend_from_slice(line.as_bytes());
+            joined.extend_from_slice(line);
             if joined.len() > FIELD_BYTES_MAX {
                 return None;
             }

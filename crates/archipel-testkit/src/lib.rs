@@ -18,6 +18,7 @@ pub mod h2origin;
 pub mod h2raw;
 pub mod hpack;
 pub mod message;
+pub mod mmdb;
 pub mod origin;
 pub mod play;
 pub mod played;

@@ -1,5 +1,6 @@
 //! The body of a request, read on demand: nobody reads ahead of whoever uses it, which is the back-pressure.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,6 +53,25 @@ pub struct RequestBody {
     bytes_max: u64,
     done: bool,
     meter: Option<Arc<AtomicU64>>,
+    /// What was read before anybody took it.
+    ahead: Option<Box<Ahead>>,
+}
+
+/// Pieces of a body that were looked at, and wait for whoever takes the body.
+#[derive(Default)]
+struct Ahead {
+    pieces: VecDeque<Bytes>,
+    bytes: u64,
+    trailers: Option<HeaderMap>,
+}
+
+/// The beginning of a body, as [`RequestBody::peek`] gives it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peeked {
+    /// The bytes.
+    pub content: Bytes,
+    /// Whether the body goes on behind them.
+    pub truncated: bool,
 }
 
 impl RequestBody {
@@ -68,7 +88,7 @@ impl RequestBody {
 
     pub(crate) fn of(kind: Kind, length: Option<u64>) -> Self {
         let done = matches!(kind, Kind::Empty);
-        Self { kind, length, received: 0, bytes_max: u64::MAX, done, meter: None }
+        Self { kind, length, received: 0, bytes_max: u64::MAX, done, meter: None, ahead: None }
     }
 
     /// Whether there is certainly no body.
@@ -107,6 +127,55 @@ impl RequestBody {
 
     /// The next piece, `None` at the end. Trailers come as the last frame.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(frame) = self.take_ahead() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        self.poll_fresh(cx)
+    }
+
+    fn take_ahead(&mut self) -> Option<Frame<Bytes>> {
+        let ahead = self.ahead.as_mut()?;
+        let frame = match ahead.pieces.pop_front() {
+            Some(piece) => {
+                ahead.bytes -= piece.len() as u64;
+                Some(Frame::data(piece))
+            }
+            None => ahead.trailers.take().map(Frame::trailers),
+        };
+        if ahead.pieces.is_empty() && ahead.trailers.is_none() {
+            self.ahead = None;
+        }
+        frame
+    }
+
+    /// Reads the beginning of the body and leaves the body as if nobody had: whoever takes it gets all of it. At most `bytes_max`
+    /// bytes are given; what one more piece brought beyond them is kept for the taker. Once for a body.
+    ///
+    /// # Errors
+    /// What reading gave, [`BodyError::TooLarge`] beyond the body's own limit.
+    pub async fn peek(&mut self, bytes_max: usize) -> Result<Peeked, BodyError> {
+        let mut ahead = self.ahead.take().unwrap_or_default();
+        while ahead.bytes <= bytes_max as u64 {
+            let Some(frame) = std::future::poll_fn(|cx| self.poll_fresh(cx)).await else { break };
+            match frame?.into_data() {
+                Ok(data) => {
+                    ahead.bytes += data.len() as u64;
+                    ahead.pieces.push_back(data);
+                }
+                Err(frame) => ahead.trailers = frame.into_trailers().ok(),
+            }
+        }
+        let truncated = ahead.bytes > bytes_max as u64;
+        let mut content = match ahead.pieces.len() {
+            1 => ahead.pieces[0].clone(),
+            _ => ahead.pieces.iter().flatten().copied().collect(),
+        };
+        content.truncate(bytes_max);
+        self.ahead = Some(ahead).filter(|ahead| !ahead.pieces.is_empty() || ahead.trailers.is_some());
+        Ok(Peeked { content, truncated })
+    }
+
+    fn poll_fresh(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.done {
             return Poll::Ready(None);
         }
@@ -164,10 +233,15 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.done
+        self.done && self.ahead.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.length.map_or_else(SizeHint::default, |n| SizeHint::with_exact(n.saturating_sub(self.received)))
+        let waiting = self.ahead.as_ref().map_or(0, |ahead| ahead.bytes);
+        self.length.map_or_else(SizeHint::default, |n| SizeHint::with_exact(n.saturating_sub(self.received) + waiting))
     }
 }
+
+#[cfg(test)]
+#[path = "body_tests.rs"]
+mod tests;

@@ -9,6 +9,7 @@ pub mod body;
 pub mod conn;
 pub mod date;
 pub mod env;
+mod frozen;
 pub mod h1;
 pub mod h2;
 pub mod interim;

@@ -1,8 +1,9 @@
 //! The vocabulary between the wire and the pipeline: a request in, a reply out, and who is told how it ended.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use archipel_http::fields::Fields;
@@ -12,7 +13,7 @@ use http_body::{Body, Frame};
 
 use crate::body::{BodyError, RequestBody};
 use crate::conn::{Conn, Scheme};
-use crate::h2::encode::Block;
+pub use crate::frozen::FrozenFields;
 use crate::interim::Interim;
 use crate::received::ReceivedLines;
 use crate::refusal::Refusal;
@@ -94,53 +95,6 @@ impl ReplyBody {
     }
 }
 
-/// Fields of a stored response, kept both as a map and as HTTP/1.1 field lines ready to be written. The map's values are
-/// slices of the lines: one allocation, and nothing of the connection that brought them stays alive.
-#[derive(Debug)]
-pub struct FrozenFields {
-    /// The fields.
-    pub map: HeaderMap,
-    /// The same as `name: value\r\n` lines.
-    pub lines: Bytes,
-    /// The same as HTTP/2 sends them, made when it first does.
-    block: OnceLock<Block>,
-}
-
-impl FrozenFields {
-    /// Freezes a map. Framing and connection fields are left out.
-    pub fn new(map: &HeaderMap) -> Self {
-        let mut lines = Vec::with_capacity(map.len() * 40);
-        crate::h1::encode::write_fields(&mut lines, map);
-        let lines = Bytes::from(lines);
-        let mut frozen = HeaderMap::with_capacity(map.keys_len());
-        let mut at = 0;
-        for (name, value) in map.iter().filter(|(name, _)| crate::h1::encode::is_written(name)) {
-            let start = at + name.as_str().len() + 2;
-            at = start + value.len() + 2;
-            let slice = lines.slice(start..start + value.len());
-            // The bytes were a field value a moment ago; the clone is the answer that cannot fail.
-            let copy = HeaderValue::from_maybe_shared(slice).unwrap_or_else(|_| value.clone());
-            frozen.append(name.clone(), copy);
-        }
-        Self::from_parts(frozen, lines)
-    }
-
-    /// What [`FrozenFields::new`] made and somebody kept: `lines`, and the map whose values are slices of them.
-    pub fn from_parts(map: HeaderMap, lines: Bytes) -> Self {
-        Self { map, lines, block: OnceLock::new() }
-    }
-
-    /// The fields as HTTP/2 sends them.
-    pub(crate) fn block(&self) -> &Block {
-        self.block.get_or_init(|| Block::new(self))
-    }
-
-    /// Bytes of memory behind it, overhead estimated. The HTTP/2 form counts whether it is there or not.
-    pub fn heap_bytes(&self) -> usize {
-        2 * self.lines.len() + self.map.capacity() * 120 + 64
-    }
-}
-
 /// The fields of a reply: its own, those of a stored response, which are not copied for a hit, or those of an origin's reply,
 /// which are not made into a map to be passed on.
 pub enum ReplyFields {
@@ -178,20 +132,12 @@ impl Reply {
         }
     }
 
-    /// The fields (without those added at delivery).
-    pub fn headers(&self) -> &HeaderMap {
+    /// The fields (without those added at delivery) as a map, which is made for those of a stored response.
+    pub fn headers(&self) -> Cow<'_, HeaderMap> {
         match &self.fields {
-            ReplyFields::Owned(map) => map,
-            ReplyFields::Frozen(frozen) => &frozen.map,
-            ReplyFields::Received(lines) => lines.map(),
-        }
-    }
-
-    /// Whether a field is there (not one added at delivery). Makes no map.
-    pub(crate) fn has_field(&self, name: &HeaderName) -> bool {
-        match &self.fields {
-            ReplyFields::Received(lines) => lines.has(name),
-            _ => self.headers().contains_key(name),
+            ReplyFields::Owned(map) => Cow::Borrowed(map),
+            ReplyFields::Frozen(frozen) => Cow::Owned(frozen.to_map()),
+            ReplyFields::Received(lines) => Cow::Borrowed(lines.map()),
         }
     }
 
@@ -199,7 +145,7 @@ impl Reply {
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
         match &mut self.fields {
             ReplyFields::Owned(_) => {}
-            ReplyFields::Frozen(frozen) => self.fields = ReplyFields::Owned(frozen.map.clone()),
+            ReplyFields::Frozen(frozen) => self.fields = ReplyFields::Owned(frozen.to_map()),
             ReplyFields::Received(lines) => self.fields = ReplyFields::Owned(lines.take_map()),
         }
         match &mut self.fields {
@@ -218,11 +164,22 @@ impl Reply {
 /// The fields without those added at delivery. Makes no map.
 impl Fields for Reply {
     fn values_of<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
-        let (map, lines) = match &self.fields {
-            ReplyFields::Received(lines) => (None, Some(lines.values_of(name))),
-            _ => (Some(self.headers().values_of(name)), None),
-        };
-        map.into_iter().flatten().chain(lines.into_iter().flatten())
+        let (mut map, mut frozen, mut received) = (None, None, None);
+        match &self.fields {
+            ReplyFields::Owned(fields) => map = Some(fields.values_of(name)),
+            ReplyFields::Frozen(fields) => frozen = Some(fields.values_of(name)),
+            ReplyFields::Received(lines) => received = Some(lines.values_of(name)),
+        }
+        let lines = frozen.into_iter().flatten().chain(received.into_iter().flatten());
+        map.into_iter().flatten().chain(lines)
+    }
+
+    fn has(&self, name: &HeaderName) -> bool {
+        match &self.fields {
+            ReplyFields::Owned(map) => map.has(name),
+            ReplyFields::Frozen(fields) => fields.has(name),
+            ReplyFields::Received(lines) => lines.has(name),
+        }
     }
 }
 

@@ -103,7 +103,13 @@ impl ByteSet {
 
     /// The members, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u8> + '_ {
-        (0..=u8::MAX).filter(|&byte| self.contains(byte))
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let word = left.iter().position(|word| *word != 0)?;
+            let bit = left[word].trailing_zeros();
+            left[word] &= left[word] - 1;
+            Some((word as u32 * 64 + bit) as u8)
+        })
     }
 }
 

@@ -5,8 +5,19 @@
 //! zone is: text, addresses and time come in as arguments.
 
 pub mod body;
+pub mod builtin;
+#[cfg(test)]
+mod builtin_tests;
 pub mod byte_set;
 pub mod operator;
+mod prefilter;
+mod program;
 #[cfg(test)]
 mod random;
+mod seclang;
+pub mod transaction;
 pub mod transform;
+
+pub use program::{Mode, RuleSet};
+pub use seclang::{Error, Files, NoFiles, Source};
+pub use transaction::{Budget, Clock, Connection, Interruption, Match, Scratch, Transaction, Verdict};

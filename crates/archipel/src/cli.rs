@@ -30,6 +30,12 @@ pub enum Command {
     /// Look into the cache of the running node
     #[command(subcommand)]
     Cache(CacheCommand),
+    /// Show what the firewall of the running node did
+    #[command(subcommand)]
+    Firewall(FirewallCommand),
+    /// Try expressions of the rules language, and list what they can read
+    #[command(subcommand)]
+    Rules(RulesCommand),
     /// Make the running node read its configuration and certificates again, all or nothing
     Reload(WhichNode),
     /// Show what the running node is doing
@@ -151,6 +157,73 @@ pub struct InspectArgs {
     /// A URL with header fields, a request line with header fields, or a curl command; options come before it
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "REQUEST")]
     pub request: Vec<String>,
+}
+
+/// `firewall ...`
+#[derive(Debug, Subcommand)]
+pub enum FirewallCommand {
+    /// Show the last events: what was blocked, logged or passed over, by which rule
+    Events(EventsArgs),
+}
+
+/// Arguments of `firewall events`.
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// Only events of this zone
+    #[arg(long, value_name = "ZONE")]
+    pub zone: Option<String>,
+    /// At most so many, the newest first
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub limit: usize,
+    /// The node to talk to.
+    #[command(flatten)]
+    pub which: WhichNode,
+}
+
+/// `rules ...`
+#[derive(Debug, Subcommand)]
+pub enum RulesCommand {
+    /// Evaluate an expression for a request, and show what each part of it comes to
+    Test(RulesTestArgs),
+    /// List all fields and functions of the rules language
+    Fields {
+        /// Print JSON instead of text
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Arguments of `rules test`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit status: 0 where the expression holds (or has a value), 1 where it does not, 2 where something is wrong.
+Examples:
+  archipel rules test 'http.request.uri.path contains \"/admin\"' --request request.txt
+  archipel rules test 'ip.src in $office' --config /etc/archipel --zone shop --client 192.0.2.7 --request request.txt
+  archipel rules test 'concat(\"/v2\", http.request.uri.path)' --request request.json
+
+A request file is a request as it is sent (head, empty line, body), a curl command, or JSON:
+  {\"method\": \"POST\", \"url\": \"https://shop.example/a?b=c\", \"headers\": [[\"Cookie\", \"d=e\"]], \"body\": \"f=g\"}"
+)]
+pub struct RulesTestArgs {
+    /// The expression
+    #[arg(value_name = "EXPR")]
+    pub expression: String,
+    /// File with the request, or `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    pub request: PathBuf,
+    /// Configuration folder whose lists the expression may name
+    #[arg(long, value_name = "DIR")]
+    pub config: Option<PathBuf>,
+    /// Zone in that folder; the one of the request's host where it is not given
+    #[arg(long, value_name = "ZONE", requires = "config")]
+    pub zone: Option<String>,
+    /// Address that the visitor comes from
+    #[arg(long, value_name = "IP")]
+    pub client: Option<IpAddr>,
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `purge`.
@@ -288,6 +361,12 @@ mod tests {
         check("purge http://a/ --host b --prefix c/d --host e --zone f", Ok(()));
         check("purge --zone a --tag b --tag c", Ok(()));
         check("purge --tag b", Err("--zone"));
+        check("firewall", Err("events"));
+        check("firewall events --zone a --limit 5 --json", Ok(()));
+        check("rules fields --json", Ok(()));
+        check("rules test ssl --request r", Ok(()));
+        check("rules test ssl", Err("--request"));
+        check("rules test ssl --request r --zone z", Err("--config"));
         check("config show d", Ok(()));
         check("config schema", Ok(()));
         check("completions bash", Ok(()));

@@ -28,12 +28,15 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         Err(problems) => (problems, None),
     };
     let (errors, warnings) = snapshot.as_ref().map_or_else(Default::default, check_certificates);
-    let good = snapshot.is_some() && errors.is_empty();
+    let geo = snapshot.as_ref().and_then(|snapshot| archipel_edge::check_geo(&snapshot.node.geo).err());
+    let geo: Vec<String> = geo.iter().map(|error| format!("geo: {error}")).collect();
+    let good = snapshot.is_some() && errors.is_empty() && geo.is_empty();
     if args.json {
         let mut json = diagnostics.to_json();
         if let Some(object) = json.as_object_mut() {
             object.insert("ok".to_owned(), good.into());
             object.insert("certificate_errors".to_owned(), errors.into());
+            object.insert("geo_errors".to_owned(), geo.into());
             object.insert("certificate_warnings".to_owned(), warnings.into());
         }
         say::out(&format!("{json:#}\n"))?;
@@ -41,7 +44,8 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     }
     let style = Style::of(&std::io::stdout());
     let mut text = diagnostics.render(say::colours(&std::io::stdout()));
-    for (words, list) in [(format!("{}error{}", style.red, style.reset), &errors), ("warning".to_owned(), &warnings)] {
+    let error = format!("{}error{}", style.red, style.reset);
+    for (words, list) in [(&*error, &errors), (&*error, &geo), ("warning", &warnings)] {
         text.extend(list.iter().map(|line| format!("{words}: {line}\n")));
     }
     if let Some(snapshot) = snapshot.filter(|_| good) {
@@ -150,7 +154,7 @@ pub fn cache(command: &CacheCommand) -> anyhow::Result<ExitCode> {
 }
 
 /// Loads a folder for a command; its problems become the error.
-fn load(folder: &Path) -> anyhow::Result<(Snapshot, archipel_config::Diagnostics)> {
+pub fn load(folder: &Path) -> anyhow::Result<(Snapshot, archipel_config::Diagnostics)> {
     match Snapshot::load_dir(folder) {
         Ok(loaded) => Ok(loaded),
         Err(problems) => {
@@ -160,7 +164,8 @@ fn load(folder: &Path) -> anyhow::Result<(Snapshot, archipel_config::Diagnostics
     }
 }
 
-fn control(which: &WhichNode) -> anyhow::Result<Control> {
+/// The control socket of the node that a command talks to.
+pub fn control(which: &WhichNode) -> anyhow::Result<Control> {
     Ok(Control::of(&files::state_dir(which.state_dir.as_deref(), which.config.as_deref())?))
 }
 

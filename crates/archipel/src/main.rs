@@ -9,6 +9,7 @@ mod control;
 mod curl;
 mod files;
 mod log;
+mod rules;
 mod sample;
 mod say;
 mod up;
@@ -29,6 +30,8 @@ fn main() -> ExitCode {
         Command::Explain(args) => commands::explain(&args),
         Command::Purge(args) => commands::purge(&args),
         Command::Cache(command) => commands::cache(&command),
+        Command::Firewall(command) => rules::firewall(&command),
+        Command::Rules(command) => rules::rules(&command),
         Command::Reload(which) => commands::reload(&which),
         Command::Status(which) => commands::status(&which),
         Command::Config(command) => commands::config(&command),

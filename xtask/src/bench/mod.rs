@@ -9,6 +9,7 @@ mod peers;
 mod report;
 mod sweep;
 mod volume;
+mod waf;
 
 pub use handshake::TakeAny;
 pub use idle::raise_file_limit;
@@ -81,7 +82,9 @@ pub enum Case {
     Disk1m,
     /// The cache: hits in memory and on disk, and what large caches cost
     Cache,
-    /// Everything but `cache`
+    /// The firewall beside libmodsecurity, its memory, and a thousand custom rules
+    Waf,
+    /// Everything but `cache` and `waf`
     All,
 }
 
@@ -127,6 +130,7 @@ impl Case {
             Self::Disk10k => "hit on disk, 10 KiB, HTTP/1.1",
             Self::Disk1m => "hit on disk, 1 MiB, HTTP/1.1",
             Self::Cache => "cache",
+            Self::Waf => "firewall",
             Self::All => "all",
         }
     }
@@ -199,6 +203,9 @@ fn wanted(asked: Case, case: Case) -> bool {
 pub fn run(root: &Path, options: &Options) -> Result<()> {
     ensure!((1..=SECONDS_MAX).contains(&options.seconds), "--seconds: 1 to {SECONDS_MAX}");
     ensure!((1..=ROUNDS_MAX).contains(&options.rounds), "--rounds: 1 to {ROUNDS_MAX}");
+    if options.case == Case::Waf {
+        return crate::waf::in_release(root).unwrap_or_else(|| waf::run(root, options));
+    }
     process::need(&[
         ("taskset", "util-linux"),
         ("wrk", "wrk"),

@@ -16,6 +16,8 @@ const FLOORS: &[(&str, u8)] = &[
     ("archipel-config", 2),
     ("archipel-transport", 3),
     ("archipel-cache", 3),
+    ("archipel-shield", 3),
+    ("archipel-verify", 3),
     ("archipel-edge", 4),
     ("archipel", 5),
 ];

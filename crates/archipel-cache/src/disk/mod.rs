@@ -63,6 +63,7 @@ pub use body::{DiskBody, DiskReadError, DiskStream};
 pub use head::Codec;
 pub use seed::key_seed;
 pub use stats::{DiskCounts, DiskStats};
+pub(crate) use tier::Promotable;
 pub use tier::{DiskLookup, DiskTier, DiskWriter, Found};
 pub use wire::{WireReader, WireWriter};
 

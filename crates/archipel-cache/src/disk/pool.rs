@@ -10,8 +10,10 @@ use std::task::{Context, Poll, Waker};
 
 type Task = Box<dyn FnOnce() + Send>;
 
-/// Buffers kept for the next read.
+/// Buffers of each kind that are kept for the next read.
 const BUFFERS_KEPT: usize = 32;
+/// Longer than this is what large objects are read into: what small ones are sent from stays as small as them.
+const SMALL_BYTES_MAX: usize = 32 << 10;
 
 #[derive(Debug)]
 struct Slot<T> {
@@ -93,7 +95,8 @@ impl Pool {
             arrived: Condvar::new(),
             waiting_max,
             buffers: Buffers(Arc::new(BufferPool {
-                kept: Mutex::default(),
+                small: Mutex::default(),
+                large: Mutex::default(),
                 ahead_bytes_max,
                 out: std::sync::atomic::AtomicU64::new(0),
             })),
@@ -163,26 +166,36 @@ impl Pool {
     }
 }
 
-/// Buffers for pieces of bodies. They come back when the last reader of their bytes is done.
+/// Buffers for what is read. They come back when the last reader of their bytes is done, and the last one that came back goes first:
+/// it is in the processor's cache still.
 #[derive(Debug, Clone)]
 pub(crate) struct Buffers(Arc<BufferPool>);
 
 #[derive(Debug)]
 struct BufferPool {
-    kept: Mutex<Vec<Vec<u8>>>,
+    small: Mutex<Vec<Vec<u8>>>,
+    large: Mutex<Vec<Vec<u8>>>,
     /// Bytes that readers may hold before they get small pieces only.
     ahead_bytes_max: u64,
     out: std::sync::atomic::AtomicU64,
 }
 
+impl BufferPool {
+    fn kept(&self, bytes: usize) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        lock(if bytes <= SMALL_BYTES_MAX { &self.small } else { &self.large })
+    }
+}
+
 struct Buffer {
+    /// At least `len` bytes: one that was longer before keeps its length, so that no byte is zeroed twice.
     bytes: Vec<u8>,
+    len: usize,
     pool: Arc<BufferPool>,
 }
 
 impl AsRef<[u8]> for Buffer {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.get(..self.len).unwrap_or_default()
     }
 }
 
@@ -190,7 +203,7 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         self.pool.out.fetch_sub(bytes.len() as u64, std::sync::atomic::Ordering::Relaxed);
-        let mut kept = lock(&self.pool.kept);
+        let mut kept = self.pool.kept(bytes.len());
         if kept.len() < BUFFERS_KEPT {
             kept.push(bytes);
         }
@@ -205,11 +218,13 @@ impl Buffers {
 
     /// A buffer of that length, filled by `fill`. Its old content is of no concern: it is filled whole or not returned.
     pub(crate) fn filled<E>(&self, len: usize, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Bytes, E> {
-        let mut bytes = lock(&self.0.kept).pop().unwrap_or_default();
-        bytes.resize(len, 0);
-        self.0.out.fetch_add(len as u64, std::sync::atomic::Ordering::Relaxed);
-        let mut buffer = Buffer { bytes, pool: Arc::clone(&self.0) };
-        fill(&mut buffer.bytes)?;
+        let mut bytes = self.0.kept(len).pop().unwrap_or_default();
+        if bytes.len() < len {
+            bytes.resize(len, 0);
+        }
+        self.0.out.fetch_add(bytes.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        let mut buffer = Buffer { bytes, len, pool: Arc::clone(&self.0) };
+        fill(buffer.bytes.get_mut(..len).unwrap_or_default())?;
         Ok(Bytes::from_owner(buffer))
     }
 }

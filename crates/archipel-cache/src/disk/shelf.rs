@@ -6,7 +6,7 @@ use super::breaker::Breaker;
 use super::files::Files;
 use super::format::{self, BLOCK_BYTES, HEADER_BYTES, Header, Kind, SOLO_ALIGN, SOLO_BLOCK_BYTES, START_BYTES};
 use super::index::{Index, Place};
-use super::pool::Pool;
+use super::pool::{Buffers, Pool};
 use super::segment::{Segment, Segments, Space};
 use super::stats::DiskStats;
 use crate::disk::body::DiskBody;
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 /// Records up to this many bytes are read whole, with one system call.
 pub(crate) const WHOLE_BYTES_MAX: u32 = 256 << 10;
 /// What is read first of a larger one: its header and meta, as a rule.
-const FIRST_BYTES: u32 = 16 << 10;
+const FIRST_BYTES: u32 = 4 << 10;
 
 /// Lost records that wait to be noted on the disk; with more the disk is in no state to take notes.
 const LOST_MAX: usize = 65_536;
@@ -148,7 +148,7 @@ impl Shelf {
         let segment = self.segments.get(place.segment).ok_or(ReadFailure::Gone)?;
         let whole = !head_only && !segment.solo && place.bytes <= WHOLE_BYTES_MAX;
         let opened = match whole {
-            true => open_whole(&segment, place, cached),
+            true => open_whole(self.pool.buffers(), &segment, place, cached),
             false => self.open_head(&segment, place, cached),
         };
         // Whoever is cut off in the middle learns it like a reclaimed segment.
@@ -279,10 +279,9 @@ fn checked_meta(bytes: &Bytes, header: &Header, place: &Place) -> Result<Bytes, 
 }
 
 /// Reads a small record, all of it.
-fn open_whole(segment: &Segment, place: &Place, cached: bool) -> Result<Opened, ReadFailure> {
-    let mut bytes = vec![0; place.bytes as usize];
-    segment.file.read(&mut bytes, u64::from(place.at), cached)?;
-    let bytes = Bytes::from(bytes);
+fn open_whole(buffers: &Buffers, segment: &Segment, place: &Place, cached: bool) -> Result<Opened, ReadFailure> {
+    let fill = |buffer: &mut [u8]| segment.file.read(buffer, u64::from(place.at), cached);
+    let bytes = buffers.filled(place.bytes as usize, fill)?;
     let header = check_record(&bytes).ok_or(ReadFailure::Corrupt)?;
     let meta = checked_meta(&bytes, &header, place)?;
     let body_at = HEADER_BYTES + header.meta_bytes as usize + 4 * table_len(&header);

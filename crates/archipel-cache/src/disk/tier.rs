@@ -5,7 +5,7 @@
 use super::admission::Lately;
 use super::breaker::{Breaker, BreakerLimits};
 use super::files::{Files, SystemFiles};
-use super::format::{index_key, variant_tag};
+use super::format::{Header, index_key, variant_tag};
 use super::head;
 use super::index::{Place, Places};
 use super::pool::{Pool, Waited};
@@ -61,8 +61,18 @@ pub enum DiskLookup<M> {
 pub struct Found<M> {
     pub(crate) stored: Arc<Stored<M>>,
     pub(crate) soft_purged: bool,
-    /// Where it was read, if it was used before: it may go into memory.
-    pub(crate) promotable: Option<Place>,
+    /// It is small enough to go into memory.
+    pub(crate) promotable: Option<Promotable>,
+}
+
+/// What it takes to keep an object in memory that was read into a buffer of the tier's.
+#[derive(Debug)]
+pub(crate) struct Promotable {
+    pub(crate) place: Place,
+    /// It was used since it was written or last spared.
+    pub(crate) was_used: bool,
+    header: Header,
+    meta: Bytes,
 }
 
 /// A disk tier. It opens its folder in the background; until then, and while the disk fails, it finds nothing and takes nothing.
@@ -267,7 +277,7 @@ impl<M> DiskTier<M> {
             return true;
         };
         let body = match body {
-            OpenedBody::Whole(bytes) => Body::from_bytes(bytes.clone()),
+            OpenedBody::Whole(bytes) => Body::lent(bytes.clone()),
             OpenedBody::OnDisk(body) => Body::disk(body.clone()),
         };
         head.hash == key.hash && key.text.matches_text(&head.key) && pick(&Stored::from_disk(head, body))
@@ -288,7 +298,7 @@ impl<M> DiskTier<M> {
         pick: &mut impl FnMut(&Stored<M>) -> bool,
     ) -> Option<Found<M>> {
         let Opened { header, meta, body } = opened;
-        let Some((head, trailers)) = head::decode(&header, meta, &*self.codec) else {
+        let Some((head, trailers)) = head::decode(&header, meta.clone(), &*self.codec) else {
             // The checksum held: another version's, or a fault of ours.
             count(&self.shelf.stats.errors_verify);
             self.shelf.lose(place);
@@ -304,16 +314,22 @@ impl<M> DiskTier<M> {
             return None;
         }
         let (body, is_small) = match body {
-            OpenedBody::Whole(bytes) => (Body::from_bytes(bytes), true),
+            OpenedBody::Whole(bytes) => (Body::lent(bytes), true),
             OpenedBody::OnDisk(body) => (Body::disk(body), false),
         };
         let stored = Stored::from_disk(head, body.with_trailers(trailers));
         if !pick(&stored) {
             return None;
         }
-        let before = self.shelf.index.used(place);
-        let promotable = (is_small && before.is_some_and(|uses| uses > 0)).then_some(*place);
+        let before = self.shelf.index.used(place).filter(|_| is_small);
+        let promotable = before.map(|uses| Promotable { place: *place, was_used: uses > 0, header, meta });
         Some(Found { stored: Arc::new(stored), soft_purged: purge.is_some(), promotable })
+    }
+
+    /// The same object in memory of its own.
+    pub(crate) fn copy_of(&self, stored: &Stored<M>, found: &Promotable) -> Option<Stored<M>> {
+        let (head, trailers) = head::decode(&found.header, Bytes::copy_from_slice(&found.meta), &*self.codec)?;
+        Some(Stored::from_disk(head, stored.body().to_kept().with_trailers(trailers)))
     }
 
     /// Whether a record is still where it was read.

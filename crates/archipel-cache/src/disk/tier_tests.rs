@@ -441,6 +441,35 @@ fn memory_takes_what_is_asked_for_again_and_never_the_older_one() {
     newest_is_offered_again(&rig, &newest);
 }
 
+/// What a full memory would have to push out what returns sooner for stays where it is.
+#[test]
+fn a_full_memory_takes_only_what_returns_soon() {
+    const OBJECTS: u64 = 16_000;
+    let rig = Rig::new(&Disk::new(1), options(64 << 20), 256 << 10, &PurgeTable::default());
+    rig.tier().flush();
+    for number in 0..OBJECTS {
+        rig.put(&number.to_string(), "", 1, 200);
+    }
+    rig.tier().flush();
+    for number in (0..OBJECTS).chain(0..OBJECTS) {
+        assert_eq!(rig.version(&number.to_string(), ""), Some(1), "{number}");
+    }
+    let counts = rig.tier().counts();
+    assert_eq!(counts.promotions, 0, "each was asked for again, but long after");
+    for _ in 0..2 {
+        assert!(rig.store.lookup(&key("5"), |_| true).is_none());
+        assert_eq!(rig.version("5", ""), Some(1));
+    }
+    let promoted = rig.store.lookup(&key("5"), |_| true).expect("asked for twice in a row").stored;
+    assert!(!promoted.body().is_lent(), "it would keep a buffer");
+    // A 304 brings another such response into memory.
+    let DiskLookup::Found(found) = rig.store.lookup_disk(&key("7"), |_| true) else { panic!("it is there") };
+    let stored = rig.store.use_found(found).stored;
+    assert!(stored.body().is_lent());
+    let renewed = rig.store.replace(&stored, head(key("7"), "", 1, rig.store.stamp())).expect("room");
+    assert!(!renewed.body().is_lent(), "it would keep a buffer");
+}
+
 fn newest_is_offered_again(rig: &Rig, newest: &Stored<Version>) {
     let again = Arc::new(Stored::new(head(key("x"), "", newest.meta, rig.store.stamp()), newest.body().clone()));
     rig.store.offer_used(&again);

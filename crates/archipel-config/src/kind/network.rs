@@ -117,14 +117,7 @@ impl Kind<CidrSet> for Cidrs {
 }
 
 fn cidr_problem(text: &str, error: CidrError) -> Problem {
-    let message = format!("holds {}, which is no address range", quote(text));
-    let help = match error {
-        CidrError::Address => "write an IP address or a prefix such as \"10.0.0.0/8\" or \"2001:db8::/32\"".to_owned(),
-        CidrError::Prefix => "the part after `/` is a number from 0 to 32 for IPv4, to 128 for IPv6".to_owned(),
-        CidrError::HostBits(meant) => {
-            format!("bits beyond the prefix are set: did you mean \"{meant}\"?")
-        }
-    };
+    let (message, help) = crate::lists::cidr_wrong(text, error);
     Problem::error(Code::Malformed, message).help(help)
 }
 

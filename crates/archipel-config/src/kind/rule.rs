@@ -177,6 +177,18 @@ fn parse_field(text: &str) -> Result<HeaderName, Problem> {
         .map_err(|_| bad(text, "is no header field name", "write a name such as \"accept-language\""))
 }
 
+/// Ids of rules.
+pub(crate) const RULE_IDS: Texts<Box<str>> =
+    Texts { parse: parse_rule_id, name: "names", allowed: "list of ids of rules" };
+
+fn parse_rule_id(text: &str) -> Result<Box<str>, Problem> {
+    let shape = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+    if text.is_empty() || text.len() > 64 || !shape {
+        return Err(bad(text, "is no id", "write the `id` of a rule: letters, digits, `-`, `_` and `.`"));
+    }
+    Ok(text.into())
+}
+
 /// Languages.
 pub(crate) const LANGUAGES: Texts<Box<str>> =
     Texts { parse: parse_language, name: "languages", allowed: "list of language tags, the usual one first" };

@@ -15,7 +15,7 @@ use archipel_http::vary::{VARY_FIELDS_MAX, VarySpec, VaryValues};
 use archipel_transport::message::FrozenFields;
 use bytes::Bytes;
 use http::header::{ETAG, LAST_MODIFIED};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, StatusCode};
 
 use super::codings::Forms;
 use super::slices::Sliced;
@@ -39,7 +39,7 @@ impl Codec<Meta> for MetaCodec {
         if !encode_vary(&facts.vary, vary, to) {
             return false;
         }
-        to.bytes(&fields.lines);
+        to.bytes(fields.lines());
         // One that answers no other request is of no use after a restart.
         facts.vary != VarySpec::Any
     }
@@ -52,10 +52,10 @@ impl Codec<Meta> for MetaCodec {
         let forms = Forms::decode(&mut from)?;
         let mut facts = decode_facts(&mut from)?;
         let (spec, vary) = decode_vary(&mut from)?;
-        let fields = decode_fields(from.bytes()?)?;
+        let fields = FrozenFields::from_lines(from.bytes()?)?;
         facts.vary = spec;
-        facts.etag = fields.map.get(ETAG).cloned();
-        facts.last_modified = fields.map.get(LAST_MODIFIED).cloned();
+        facts.etag = fields.value(&ETAG);
+        facts.last_modified = fields.value(&LAST_MODIFIED);
         let meta_bytes = fields.heap_bytes() + vary.heap_bytes();
         Some((Meta { facts, vary, fields: Arc::new(fields), form, forms }, meta_bytes))
     }
@@ -209,23 +209,6 @@ fn decode_vary(from: &mut WireReader) -> Option<(VarySpec, VaryValues)> {
     Some((spec, VaryValues::from_parts(values, language)))
 }
 
-/// The fields of lines as [`FrozenFields::new`] writes them, values as slices of the lines.
-fn decode_fields(lines: Bytes) -> Option<FrozenFields> {
-    let mut map = HeaderMap::with_capacity(12);
-    let mut at = 0;
-    while at < lines.len() {
-        let line_end = at + memchr::memchr(b'\n', lines.get(at..)?)?;
-        let colon = at + memchr::memchr(b':', lines.get(at..line_end)?)?;
-        let name = HeaderName::from_bytes(lines.get(at..colon)?).ok()?;
-        let (from, to) = (colon + 2, line_end.checked_sub(1)?);
-        let separated = lines.get(colon + 1) == Some(&b' ') && lines.get(to) == Some(&b'\r') && from <= to;
-        let value = separated.then(|| lines.slice(from..to))?;
-        map.try_append(name, HeaderValue::from_maybe_shared(value).ok()?).ok()?;
-        at = line_end + 1;
-    }
-    Some(FrozenFields::from_parts(map, lines))
-}
-
 /// What hostile bytes do to the reader, for fuzzing: nothing.
 ///
 /// # Panics
@@ -237,7 +220,7 @@ pub fn fuzz(bytes: &[u8]) {
     if codec.encode(&meta, &mut to) {
         let again = codec.decode(WireReader::new(to.into_vec().into()));
         let (again, _) = again.unwrap_or_else(|| std::panic::panic_any("what was written is not read"));
-        assert_eq!((&again.facts, &again.vary, &again.fields.lines), (&meta.facts, &meta.vary, &meta.fields.lines));
+        assert_eq!((&again.facts, &again.vary, again.fields.lines()), (&meta.facts, &meta.vary, meta.fields.lines()));
     }
 }
 
@@ -245,6 +228,7 @@ pub fn fuzz(bytes: &[u8]) {
 mod tests {
     use super::*;
     use archipel_http::policy::Policy;
+    use http::{HeaderMap, HeaderValue};
 
     fn meta() -> Meta {
         let mut headers = HeaderMap::new();
@@ -265,7 +249,7 @@ mod tests {
         request.insert("accept-language", HeaderValue::from_static("de, en;q=0.5"));
         let fields = FrozenFields::new(&headers);
         let facts =
-            StoredMeta::build(StatusCode::OK, &fields.map, &Policy::edge(), time(1_800_000_000), time(1_800_000_001));
+            StoredMeta::build(StatusCode::OK, &headers, &Policy::edge(), time(1_800_000_000), time(1_800_000_001));
         let vary = facts.vary.select(&request, &headers, &Policy::edge().vary);
         let grid = Grid::new(1 << 20, 5 << 20).expect("a grid");
         let form = Form::Sliced(Box::new(Sliced { grid, identity: 7 << 64 }));
@@ -287,7 +271,7 @@ mod tests {
         let (read, _) = MetaCodec.decode(WireReader::new(bytes(&meta).into())).expect("what was written");
         assert_eq!((&read.facts, &read.vary), (&meta.facts, &meta.vary));
         assert_eq!(format!("{:?}", read.forms), format!("{:?}", meta.forms));
-        assert_eq!((&read.fields.map, &read.fields.lines), (&meta.fields.map, &meta.fields.lines));
+        assert_eq!((read.fields.to_map(), read.fields.lines()), (meta.fields.to_map(), meta.fields.lines()));
     }
 
     #[test]

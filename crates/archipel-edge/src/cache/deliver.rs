@@ -177,7 +177,7 @@ pub(super) fn is_not_modified(ex: &Exchange, reply: &mut Reply, meta: &Meta) -> 
             == Precondition::NotModified;
     if not_modified {
         reply.status = StatusCode::NOT_MODIFIED;
-        reply.fields = ReplyFields::Owned(validate::not_modified_fields(&meta.fields.map));
+        reply.fields = ReplyFields::Owned(validate::not_modified_fields(meta.fields.to_map()));
         reply.body = ReplyBody::Empty;
     }
     not_modified
@@ -255,7 +255,7 @@ pub(super) fn finish(
 /// Tells the visitor's browser how long to keep a reply, where the zone's rules say so.
 pub(super) fn for_browser(ex: &Exchange, zone: &LiveZone, reply: &mut Reply, age: u32) {
     let ttl = ex.policy(zone).browser_ttl;
-    if browser::applies(reply.status, reply.headers(), ttl) {
+    if browser::applies(reply.status, reply, ttl) {
         browser::rewrite(reply.status, reply.headers_mut(), ttl, age);
     }
 }
@@ -309,7 +309,7 @@ fn body_of_pieces(stored: &Stored<Meta>, pieces: &[Piece]) -> ReplyBody {
 fn multipart(ex: &Exchange, meta: &Meta, ranges: &[ByteRange], length: u64, reply: &mut Reply) -> Vec<Piece> {
     let id = ex.id_text();
     let boundary = std::str::from_utf8(&id).unwrap_or_default();
-    let content_type = meta.fields.map.get(CONTENT_TYPE).cloned();
+    let content_type = meta.fields.value(&CONTENT_TYPE);
     let mut pieces = Vec::with_capacity(2 * ranges.len() + 1);
     for range in ranges {
         pieces.push(Piece::Text(Bytes::from(range::part_head(boundary, content_type.as_ref(), *range, length))));

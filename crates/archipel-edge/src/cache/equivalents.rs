@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use archipel_cache::{KeyRef, Lookup, PurgeKind, Purged, Stored};
+use archipel_http::fields::Fields;
 use archipel_http::key::CacheKey;
 use archipel_http::no_vary_search::NoVarySearch;
-use http::HeaderMap;
 use smallvec::SmallVec;
 
 use super::Meta;
@@ -207,7 +207,7 @@ pub(super) fn look_up(
             node.equivalents.forget(key, node.key_seed, &target);
             continue;
         };
-        if says_so(&found.stored.meta.fields.map, &target, key.path_and_query) {
+        if says_so(&*found.stored.meta.fields, &target, key.path_and_query) {
             return Some(found);
         }
     }
@@ -215,7 +215,7 @@ pub(super) fn look_up(
 }
 
 /// Whether a response itself says that its target and another differ in nothing that matters.
-fn says_so(fields: &HeaderMap, own: &str, other: &str) -> bool {
+fn says_so(fields: &impl Fields, own: &str, other: &str) -> bool {
     NoVarySearch::from_headers(fields).is_some_and(|rule| rule.is_equivalent(query(own), query(other)))
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use archipel_cache::{FillError, FillWriter, Filling, Head, KeyRef, Store, Stored};
+use archipel_cache::{FillError, FillWriter, Filling, Head, KeyRef, LeaderGuard, Store, Stored};
 use archipel_http::StoredMeta;
 use archipel_http::cache_status::Forward;
 use archipel_http::range::ByteRange;
@@ -79,6 +79,8 @@ pub(super) fn background(ex: &Exchange) -> Exchange {
         authority: ex.asked.authority.clone(),
         host_len: ex.asked.host_len,
         path_and_query: ex.asked.path_and_query.clone(),
+        received_target: None,
+        rewritten_from: ex.asked.rewritten_from.clone(),
         headers: ex.asked.headers.clone(),
         body: RequestBody::empty(),
         upgrade: None,
@@ -89,6 +91,7 @@ pub(super) fn background(ex: &Exchange) -> Exchange {
     background.live = ex.live.clone();
     background.zone = ex.zone.clone();
     background.ruling = ex.ruling.clone();
+    background.rules = ex.rules.as_ref().map(|rules| Box::new(rules.for_background()));
     background
 }
 
@@ -115,7 +118,7 @@ impl Rest {
         let grid = Grid::new(self.length, self.length)?;
         let range = ByteRange { first, last: self.length.checked_sub(1).filter(|last| *last >= first)? };
         let plan = Plan::of(Kind::Piece(Box::new(self.facts.clone()), range, Some(self.length)), &self.ex);
-        let route = Route::of(&self.zone);
+        let route = Route::of(&self.ex, &self.zone);
         let request = origin::request(&mut self.ex, &route, &plan);
         let reply = origin::fetch(&mut self.ex, &route, request).await.ok()?;
         let came = match slices::judge(&self.facts, &grid, range, reply.status, &reply.headers) {
@@ -132,7 +135,7 @@ impl Rest {
 pub(super) async fn pump(
     mut body: StreamBody,
     mut writer: FillWriter<Meta>,
-    filling: Option<Filling<Meta>>,
+    mut lead: Option<LeaderGuard<Meta>>,
     store: Arc<Store<Meta>>,
     object_bytes_max: u64,
     mut rest: Option<Box<Rest>>,
@@ -140,13 +143,22 @@ pub(super) async fn pump(
     let mut bytes = 0;
     let mut trailers = None;
     let mut spill = Spill::new(store.clone());
+    let mut filling = None;
     loop {
         if writer.ready().await.is_err() {
             return;
         }
-        match std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+        let next = std::future::poll_fn(|cx| {
+            let polled = body.as_mut().poll_frame(cx);
+            if polled.is_pending() {
+                tell(&mut lead, &mut filling, &writer);
+            }
+            polled
+        });
+        match next.await {
             None => break,
             Some(Err(error)) => {
+                tell(&mut lead, &mut filling, &writer);
                 let again = match rest.take() {
                     Some(rest) => rest.fetch(bytes).await,
                     None => None,
@@ -170,11 +182,13 @@ pub(super) async fn pump(
                     }
                     spill.next(&writer, &data);
                     writer.append(data);
+                    tell(&mut lead, &mut filling, &writer);
                 }
                 Err(frame) => trailers = frame.into_trailers().ok(),
             },
         }
     }
+    tell(&mut lead, &mut filling, &writer);
     let for_disk = trailers.clone();
     match writer.finish(trailers) {
         // A refusal is counted by the store.
@@ -183,6 +197,14 @@ pub(super) async fn pump(
         Err(_) => {}
     }
     drop(filling);
+}
+
+/// Tells those who wait for a leader what it brings: not before the bytes that came with the head are there, so that both go out with
+/// one write to each of them.
+fn tell(lead: &mut Option<LeaderGuard<Meta>>, filling: &mut Option<Filling<Meta>>, writer: &FillWriter<Meta>) {
+    if let Some(guard) = lead.take() {
+        *filling = Some(guard.publish_fill(writer.fill()));
+    }
 }
 
 pub(super) fn word(error: BodyError) -> &'static str {

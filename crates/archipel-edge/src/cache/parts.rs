@@ -279,10 +279,10 @@ fn store_part(
         reply::head(ex, zone, StatusCode::PARTIAL_CONTENT, &headers, (facts, form, Forms::default()), None)(plan.stamp);
     let node = ex.worker.node.clone();
     let (writer, reader) = node.store.start_fill(head, Some(len), true);
-    let filling = plan.lead.take().map(|guard| guard.publish_fill(writer.fill()));
+    let lead = plan.lead.take();
     ex.worker.metrics.parts_stored.add(1);
     let object_bytes_max = reply::object_bytes_max(ex, zone);
-    tokio::spawn(fill::pump(streamed(body), writer, filling, node.store.clone(), object_bytes_max, None));
+    tokio::spawn(fill::pump(streamed(body), writer, lead, node.store.clone(), object_bytes_max, None));
     filling_with(ex, zone, reader, answer, served)
 }
 

@@ -324,7 +324,7 @@ fn freshened(
     update: &HeaderMap,
 ) -> impl FnOnce(archipel_cache::PurgeStamp) -> Head<Meta> + use<> {
     let control = ResponseControl::under(ex.policy(zone), stored.status, update);
-    let mut headers = stored.meta.fields.map.clone();
+    let mut headers = stored.meta.fields.to_map();
     validate::freshen(&mut headers, update, &control.directives);
     if ex.policy(zone).set_cookie == SetCookie::Strip {
         headers.remove(SET_COOKIE);
@@ -373,8 +373,8 @@ pub(super) fn head(
     };
     let fields = Arc::new(FrozenFields::new(&purge::for_visitors(zone, headers)));
     // The facts hold validators: those of the frozen fields, so that the network buffer is let go.
-    facts.etag = fields.map.get(ETAG).cloned();
-    facts.last_modified = fields.map.get(LAST_MODIFIED).cloned();
+    facts.etag = fields.value(&ETAG);
+    facts.last_modified = fields.value(&LAST_MODIFIED);
     let meta_bytes = fields.heap_bytes() + vary.heap_bytes();
     let stored_at = u64::try_from(facts.response_time.0).unwrap_or(0);
     move |stamp| Head {
@@ -436,9 +436,8 @@ fn store(
             };
             let rest = fill::Rest::of(ex, zone, &head, len);
             let (writer, reader) = node.store.start_fill(head, len, true);
-            let filling = lead.map(|guard| guard.publish_fill(writer.fill()));
             let object_bytes_max = object_bytes_max(ex, zone);
-            tokio::spawn(fill::pump(body, writer, filling, node.store.clone(), object_bytes_max, rest));
+            tokio::spawn(fill::pump(body, writer, lead, node.store.clone(), object_bytes_max, rest));
             deliver::filling(ex, zone, reader, len, &served)
         }
     }
@@ -546,7 +545,7 @@ pub(super) fn pass(
     // Not stored, but by nobody's wish: a part, or more than fits.
     let storable = matches!(reason, None | Some("too_large" | "partial"));
     if !bypassed && storable && ex.policy(zone).browser_ttl != BrowserTtl::Respect {
-        let age = archipel_http::freshness::age_field(out.headers()).unwrap_or(0);
+        let age = archipel_http::freshness::age_field(&out.headers()).unwrap_or(0);
         deliver::for_browser(ex, zone, &mut out, age);
     }
     let as_asked = match plan.kind {

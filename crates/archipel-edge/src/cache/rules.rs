@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use archipel_config::{
     AlwaysOnlineMode, CacheRule, CacheWhen, Directive, FieldTest, HostPattern, Presence, QueryMode, SetCookieMode,
-    TtlMode, Zone,
+    Skip, TtlMode, Zone,
 };
 use archipel_http::date::DELTA_SECONDS_MAX;
 use archipel_http::key_parts::{KeyParts, cookies};
@@ -20,10 +20,12 @@ use archipel_http::policy::{AlwaysOnline, BrowserTtl, Disregard, EdgeTtl, SetCoo
 use archipel_http::query::{self, NamePattern, QUERY_PARAMETERS_MAX, QueryKeep, QueryKey};
 use archipel_http::sink::FieldSink;
 use archipel_http::{Policy, device, language};
+use archipel_rules::{Fields, Filter};
 use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
 use crate::exchange::{Asked, Exchange};
+use crate::firewall::View;
 use crate::live::LiveZone;
 
 /// The rules of a zone.
@@ -38,7 +40,7 @@ struct Rule {
     set: Settings,
 }
 
-/// When a rule holds. Expressions of the rules language will be another kind.
+/// When a rule holds.
 enum Condition {
     /// Always.
     Always,
@@ -54,6 +56,7 @@ enum Test {
     Query(Box<[FieldTest]>),
     Header(Box<[(HeaderName, Presence)]>),
     Cookie(Box<[FieldTest]>),
+    Expression(Arc<Filter>),
 }
 
 /// What a rule sets, ready to be put over a policy; what is absent stays.
@@ -140,10 +143,10 @@ impl Rules {
     }
 
     /// What the rules come to; `None` where none holds.
-    fn layers(&self, zone: &LiveZone, asked: &Asked) -> Option<Layers> {
+    fn layers(&self, zone: &LiveZone, asked: &Asked, view: &dyn Fields) -> Option<Layers> {
         let mut layers: Option<Layers> = None;
         for (at, rule) in self.rules.iter().enumerate() {
-            if rule.when.holds(asked) {
+            if rule.when.holds(asked, view) {
                 let layers = layers.get_or_insert_with(|| Layers::of(zone));
                 layers.matched.push(u16::try_from(at).unwrap_or(u16::MAX));
                 layers.put(&rule.set);
@@ -270,19 +273,40 @@ pub(crate) fn seconds(duration: Duration) -> u32 {
 
 /// Evaluates the rules for an exchange, and says in an explanation which held and what they came to.
 pub(crate) fn evaluate(ex: &mut Exchange, zone: &LiveZone) {
-    let Some(rules) = &zone.rules else { return };
-    let Some(layers) = rules.layers(zone, &ex.asked) else {
-        ex.note("cache", "rules", || "none holds".to_owned());
+    let ruling = match &zone.rules {
+        Some(rules) => ruling(ex, zone, rules),
+        None => None,
+    };
+    let Some(origin) = ex.rules.as_ref().and_then(|rules| rules.route.as_ref()) else {
+        ex.ruling = ruling.map(Arc::new);
         return;
     };
+    // What another origin answers is another object.
+    let mut ruling = ruling.unwrap_or_else(|| Layers::of(zone).ruling(&ex.asked));
+    let host = origin.authority.as_ref().map_or(&b"-"[..], |host| host.as_bytes());
+    let host = String::from_utf8_lossy(host);
+    let before = if ruling.extra.is_empty() { String::new() } else { format!("{} ", ruling.extra) };
+    ruling.extra = format!("{before}origin={}://{} host={host}", origin.scheme, origin.name).into();
+    ex.ruling = Some(Arc::new(ruling));
+}
+
+fn ruling(ex: &mut Exchange, zone: &LiveZone, rules: &Rules) -> Option<Ruling> {
+    if ex.skips(Skip::CacheRules) {
+        ex.note("cache", "rules", || "a rule of the firewall passes them over".to_owned());
+        return None;
+    }
+    let Some(layers) = rules.layers(zone, &ex.asked, &View::request(ex)) else {
+        ex.note("cache", "rules", || "none holds".to_owned());
+        return None;
+    };
     let matched = layers.matched.clone();
-    let ruling = Arc::new(layers.ruling(&ex.asked));
+    let ruling = layers.ruling(&ex.asked);
     ex.note("cache", "rules", || {
         let names: Vec<&str> =
             matched.iter().filter_map(|at| rules.rules.get(usize::from(*at))).map(|r| &*r.name).collect();
         format!("{}: {ruling}", names.join(", "))
     });
-    ex.ruling = Some(ruling);
+    Some(ruling)
 }
 
 impl std::fmt::Display for Ruling {
@@ -341,22 +365,24 @@ impl Condition {
             when.header.as_ref().map(|list| Test::Header(list.iter().filter_map(header).collect())),
             when.cookie.as_ref().map(|list| Test::Cookie(list.clone().into())),
             when.query.as_ref().map(|list| Test::Query(list.clone().into())),
+            when.expression.as_ref().and_then(|expression| expression.compiled()).map(Test::Expression),
         ];
         let tests: Box<[Test]> = tests.into_iter().flatten().collect();
         if tests.is_empty() { Condition::Always } else { Condition::All(tests) }
     }
 
-    fn holds(&self, asked: &Asked) -> bool {
+    fn holds(&self, asked: &Asked, view: &dyn Fields) -> bool {
         match self {
             Condition::Always => true,
-            Condition::All(tests) => tests.iter().all(|test| test.holds(asked)),
+            Condition::All(tests) => tests.iter().all(|test| test.holds(asked, view)),
         }
     }
 }
 
 impl Test {
-    fn holds(&self, asked: &Asked) -> bool {
+    fn holds(&self, asked: &Asked, view: &dyn Fields) -> bool {
         match self {
+            Test::Expression(filter) => filter.matches(view),
             Test::Path(patterns) => patterns.iter().any(|pattern| pattern.matches(asked.path())),
             Test::Extension(known) => {
                 extension(asked.path()).is_some_and(|found| known.iter().any(|known| known.eq_ignore_ascii_case(found)))

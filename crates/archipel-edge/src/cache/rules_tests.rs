@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use archipel_config::Snapshot;
 use archipel_http::target::Scheme;
+use archipel_rules::{Field, Value};
 use archipel_transport::body::RequestBody;
 use archipel_transport::interim::Interim;
 use http::{HeaderValue, Method, Version};
@@ -35,6 +36,8 @@ fn asked(target: &str, fields: &[(&'static str, &str)]) -> Asked {
         authority: host.into(),
         host_len: host.len(),
         path_and_query: format!("/{path}").into(),
+        received_target: None,
+        rewritten_from: None,
         headers,
         body: RequestBody::empty(),
         upgrade: None,
@@ -42,8 +45,17 @@ fn asked(target: &str, fields: &[(&'static str, &str)]) -> Asked {
     }
 }
 
+/// Rules without expressions ask for no field.
+struct Unasked;
+
+impl Fields for Unasked {
+    fn field(&self, field: Field) -> Value<'_> {
+        panic!("{field:?} was asked for");
+    }
+}
+
 fn ruling(zone: &LiveZone, asked: &Asked) -> Option<Ruling> {
-    zone.rules.as_ref()?.layers(zone, asked).map(|layers| layers.ruling(asked))
+    zone.rules.as_ref()?.layers(zone, asked, &Unasked).map(|layers| layers.ruling(asked))
 }
 
 /// Whether the one rule with these conditions holds.

@@ -227,7 +227,7 @@ impl Fetcher {
     ) -> Result<archipel_transport::origin::OriginReply, OriginError> {
         let complete = self.sliced().map(|sliced| sliced.grid.length());
         let plan = Plan::of(Kind::Piece(Box::new(self.manifest.meta.facts.clone()), range, complete), &self.ex);
-        let route = Route::of(&self.zone);
+        let route = Route::of(&self.ex, &self.zone);
         let request = origin::request(&mut self.ex, &route, &plan);
         origin::fetch(&mut self.ex, &route, request).await
     }

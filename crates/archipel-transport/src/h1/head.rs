@@ -295,14 +295,14 @@ fn parse_complete(head: &Bytes, limits: &HeadLimits, len: usize) -> Result<Reque
     })
 }
 
-/// 505 for a version that is well-formed but not ours, 400 for noise.
+/// 505 for a version that is well-formed but not ours, 400 for noise. HTTP/0.9 has no heads, so a head that says 0 is noise; and
+/// where our own version stands behind a second space, the target is.
 fn version_refusal(head: &[u8]) -> Refusal {
     let line = &head[..memchr::memchr(b'\r', head).unwrap_or(head.len())];
     let version = line.rsplit(|b| *b == b' ').next().unwrap_or(b"");
     match version {
-        [b'H', b'T', b'T', b'P', b'/', a, b'.', b] if a.is_ascii_digit() && b.is_ascii_digit() => {
-            Refusal::UnsupportedVersion
-        }
+        b"HTTP/1.0" | b"HTTP/1.1" => Refusal::MalformedHead,
+        [b'H', b'T', b'T', b'P', b'/', b'1'..=b'9', b'.', b'0'..=b'9'] => Refusal::UnsupportedVersion,
         _ => Refusal::MalformedHead,
     }
 }

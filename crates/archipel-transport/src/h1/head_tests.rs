@@ -131,3 +131,22 @@ fn what_a_request_tells_of_its_connection() {
     assert_eq!(upgrade("Upgrade: h2c\r\nConnection: upgrade\r\n"), None);
     assert_eq!(upgrade("Upgrade: websocket\r\nConnection: upgrade\r\nContent-Length: 1\r\n"), None);
 }
+
+#[test]
+fn versions_that_are_not_spoken() {
+    for (version, expected) in [
+        ("HTTP/1.2", Refusal::UnsupportedVersion),
+        ("HTTP/2.0", Refusal::UnsupportedVersion),
+        ("HTTP/9.9", Refusal::UnsupportedVersion),
+        ("HTTP/0.9", Refusal::MalformedHead),
+        ("HTTP/0.8", Refusal::MalformedHead),
+        ("HTTP/1.10", Refusal::MalformedHead),
+        ("JUNK/1.0", Refusal::MalformedHead),
+        ("1.1", Refusal::MalformedHead),
+        ("a HTTP/1.1", Refusal::MalformedHead),
+    ] {
+        let wire = format!("GET / {version}\r\nHost: a\r\n\r\n");
+        let limits = HeadLimits { head_bytes_max: 8192, fields_max: 32, uri_bytes_max: 1024 };
+        assert_eq!(parse_request(wire.as_bytes(), 0, &limits).err(), Some(expected), "{version}");
+    }
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use archipel_http::fields::Fields as _;
 use bytes::{Buf, Bytes};
 use http::header::DATE;
 use http::{HeaderMap, Method, StatusCode, Version};
@@ -134,13 +135,13 @@ fn write_head(out: &mut Vec<u8>, reply: &Reply, delimit: Delimit, close: bool, c
     encode::write_status(out, reply.status);
     match &reply.fields {
         ReplyFields::Owned(map) => encode::write_fields(out, map),
-        ReplyFields::Frozen(frozen) => out.extend_from_slice(&frozen.lines),
+        ReplyFields::Frozen(frozen) => out.extend_from_slice(frozen.lines()),
         ReplyFields::Received(lines) => out.extend_from_slice(lines.as_bytes()),
     }
     for (name, value) in &reply.added {
         encode::write_field(out, name, value);
     }
-    if !reply.has_field(&DATE) {
+    if !reply.has(&DATE) {
         out.extend_from_slice(b"date: ");
         out.extend_from_slice(&crate::date::now());
         out.extend_from_slice(b"\r\n");

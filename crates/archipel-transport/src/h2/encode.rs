@@ -1,6 +1,7 @@
 //! Field sections of replies: HPACK (RFC 7541), written without a dynamic table, as nginx and HAProxy do. Nothing is kept
 //! a connection, and the fields of a stored response are encoded once for all connections ([`FrozenFields`]).
 
+use archipel_http::fields::Fields as _;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
@@ -151,9 +152,9 @@ pub(crate) struct Block {
 
 impl Block {
     pub(crate) fn new(fields: &FrozenFields) -> Self {
-        let mut section = Vec::with_capacity(fields.lines.len());
-        write_map(&mut section, &fields.map);
-        Self { section: section.into_boxed_slice(), has_date: fields.map.contains_key(header::DATE) }
+        let mut section = Vec::with_capacity(fields.lines().len());
+        write_map(&mut section, &fields.to_map());
+        Self { section: section.into_boxed_slice(), has_date: fields.has(&header::DATE) }
     }
 }
 
@@ -165,7 +166,7 @@ pub(crate) fn write_head(out: &mut Vec<u8>, reply: &Reply) {
     let mut has_date = match &reply.fields {
         ReplyFields::Owned(_) | ReplyFields::Received(_) => {
             let map = reply.headers();
-            write_map(out, map);
+            write_map(out, &map);
             map.contains_key(header::DATE)
         }
         ReplyFields::Frozen(frozen) => {
@@ -261,7 +262,7 @@ mod tests {
             write_head(&mut section, &reply);
             assert!(section.starts_with(first), "{:x?}", &section[..6]);
             assert_eq!(read(&section), expected);
-            reply.fields = ReplyFields::Frozen(std::sync::Arc::new(FrozenFields::new(reply.headers())));
+            reply.fields = ReplyFields::Frozen(std::sync::Arc::new(FrozenFields::new(&reply.headers())));
         }
     }
 

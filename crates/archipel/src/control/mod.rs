@@ -96,6 +96,26 @@ pub struct InspectAnswer {
     pub inspection: serde_json::Value,
 }
 
+/// `POST /firewall/events`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventsCall {
+    /// Only of this zone.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// Answer to `POST /firewall/events`, the newest first.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct EventsAnswer {
+    /// For people.
+    pub lines: Vec<String>,
+    /// For programs.
+    pub events: serde_json::Value,
+}
+
 /// Answer to `POST /reload`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ReloadAnswer {

@@ -24,6 +24,7 @@ use tokio::net::UnixListener;
 use super::{CONTROL_BODY_BYTES_MAX, ErrorAnswer, HandoverCall, purge};
 use crate::commands;
 use crate::files::CONTROL_SOCKET;
+use crate::rules;
 use crate::up::running::Running;
 
 /// The control socket of this process, at its place in the state folder.
@@ -126,7 +127,7 @@ impl Calls {
         let (path, query) = (path.to_owned(), query.to_owned());
         let wanted = match path.as_str() {
             "/status" | "/purges" => Method::GET,
-            "/purge" | "/reload" | "/explain" | "/cache/inspect" | "/handover" => Method::POST,
+            "/purge" | "/reload" | "/explain" | "/cache/inspect" | "/firewall/events" | "/handover" => Method::POST,
             _ => return Err((StatusCode::NOT_FOUND, format!("there is no {path} on the control socket"))),
         };
         if request.method != wanted {
@@ -141,6 +142,9 @@ impl Calls {
                 .map_err(|error| (StatusCode::BAD_REQUEST, format!("{error:#}")))
                 .and_then(|answer| json(&answer)),
             "/cache/inspect" => commands::inspection(&running.node, &parse(&body)?)
+                .map_err(|error| (StatusCode::BAD_REQUEST, format!("{error:#}")))
+                .and_then(|answer| json(&answer)),
+            "/firewall/events" => rules::last_events(&running.node, &parse(&body)?)
                 .map_err(|error| (StatusCode::BAD_REQUEST, format!("{error:#}")))
                 .and_then(|answer| json(&answer)),
             "/reload" => json(&running.reload()),

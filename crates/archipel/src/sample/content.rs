@@ -38,7 +38,7 @@ impl Content {
         match validate::evaluate(method, request, &meta, Scope::Origin) {
             Precondition::NotModified => {
                 let mut reply = Reply::new(StatusCode::NOT_MODIFIED);
-                *reply.headers_mut() = validate::not_modified_fields(&self.fields);
+                *reply.headers_mut() = validate::not_modified_fields(self.fields.clone());
                 return reply;
             }
             Precondition::Failed => {

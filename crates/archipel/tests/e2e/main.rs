@@ -8,6 +8,7 @@ mod cache;
 mod cases;
 mod codings;
 mod disk;
+mod firewall;
 mod floods;
 mod inspect;
 mod lifecycle;
@@ -95,6 +96,7 @@ async fn run(wish: &Wish) -> anyhow::Result<usize> {
         cache::TESTS,
         codings::TESTS,
         disk::TESTS,
+        firewall::TESTS,
         floods::TESTS,
         inspect::TESTS,
         lifecycle::TESTS,

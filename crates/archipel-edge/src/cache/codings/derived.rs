@@ -102,13 +102,13 @@ impl KeyText for DerivedKey<'_> {
 
 /// The head of a form of `source`, whose fields it makes anew.
 pub(super) fn head(source: &Head<Meta>, kind: Kind) -> Head<Meta> {
-    let mut headers = source.meta.fields.map.clone();
+    let mut headers = source.meta.fields.to_map();
     coding::recode(&mut headers, kind.form.coding());
     let fields = Arc::new(FrozenFields::new(&headers));
     let mut facts = source.meta.facts.clone();
-    facts.etag = fields.map.get(ETAG).cloned();
+    facts.etag = fields.value(&ETAG);
     // Values that are slices of the source's fields would keep these alive.
-    facts.last_modified = fields.map.get(http::header::LAST_MODIFIED).cloned();
+    facts.last_modified = fields.value(&http::header::LAST_MODIFIED);
     let forms = Forms {
         derived: Some(Derived {
             form: kind.form,

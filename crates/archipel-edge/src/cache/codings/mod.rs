@@ -308,6 +308,7 @@ fn form(ex: &Exchange, zone: &LiveZone, meta: &Meta) -> Option<Form> {
         // What is stored in pieces is larger than what is coded.
         _ if !matches!(meta.form, crate::cache::Form::Whole) => None,
         Can::Code if !headers.contains_key(ACCEPT_ENCODING) => None,
+        Can::Code if ex.overrides().compression == Some(false) => None,
         Can::Code => {
             let coding = Accepted::of(headers).choose(&zone.zone.compression.codings)?;
             (!coding::forbids_transform(headers)).then_some(Form::Coded(coding))

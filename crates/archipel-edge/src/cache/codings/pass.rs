@@ -64,7 +64,7 @@ fn form(ex: &Exchange, zone: &LiveZone, reply: &mut Reply) -> Option<Form> {
         }
         return Some(Form::Decoded(coding));
     }
-    if settings.passed_codings.is_empty() {
+    if settings.passed_codings.is_empty() || ex.overrides().compression == Some(false) {
         return None;
     }
     coding::may_code(reply.status, reply, reply.body.len(), &zone.codings.rules).ok()?;

@@ -1,0 +1,48 @@
+//! What the firewall answers with.
+
+use archipel_http::proxy_status::ProxyError;
+use archipel_transport::message::{Reply, ReplyBody};
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
+
+use crate::error_page::{self, Failure};
+use crate::exchange::Exchange;
+
+/// A custom rule refused.
+pub(crate) const BLOCK: &str = "firewall_block";
+/// An access rule refused.
+pub(crate) const ACCESS: &str = "firewall_access";
+/// The visitor would have to prove to be human, which nothing here can check yet.
+pub(crate) const CHALLENGE: &str = "firewall_challenge";
+/// The answer that a rule brings along, instead of a page.
+#[derive(Clone, Debug)]
+pub(crate) struct Custom {
+    pub(crate) content_type: HeaderValue,
+    pub(crate) body: Bytes,
+}
+
+/// The answer to a blocked request.
+pub(crate) fn block(ex: &mut Exchange, reason: &'static str, status: StatusCode, custom: Option<&Custom>) -> Reply {
+    let message = "The rules of this site do not let this request in.";
+    let mut reply = error_page::reply(ex, &denied(status, reason, message));
+    if let Some(custom) = custom {
+        let headers = reply.headers_mut();
+        headers.insert(CONTENT_TYPE, custom.content_type.clone());
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        reply.body = ReplyBody::Full(custom.body.clone());
+    }
+    reply
+}
+
+/// The answer to a request whose visitor would have to prove to be human. There is no way to do so yet: a clear refusal.
+pub(crate) fn challenge(ex: &mut Exchange) -> Reply {
+    let message = "This site wants to know whether a person sent this request, and this edge cannot ask yet.";
+    error_page::reply(ex, &denied(StatusCode::FORBIDDEN, CHALLENGE, message))
+}
+
+fn denied(status: StatusCode, reason: &'static str, message: &'static str) -> Failure {
+    let mut failure = Failure::refusal(status, reason, message);
+    failure.proxy = Some(ProxyError::HttpRequestDenied);
+    failure
+}

@@ -1,0 +1,36 @@
+//! What is looked at ahead is there for the taker.
+
+use super::*;
+
+/// A body that comes in pieces, as a connection would bring it.
+async fn check(pieces: &[&'static [u8]], bytes_max: usize, content: &[u8], truncated: bool) {
+    let whole: Vec<u8> = pieces.concat();
+    let mut body = RequestBody::full(Bytes::from(whole.clone()));
+    let meter = body.meter().expect("a meter");
+    let peeked = body.peek(bytes_max).await.expect("a beginning");
+    assert_eq!((&*peeked.content, peeked.truncated), (content, truncated));
+    assert_eq!(body.size_hint().exact(), Some(whole.len() as u64));
+    assert_eq!(body.is_end_stream(), false);
+    let again = body.peek(bytes_max).await.expect("the same");
+    assert_eq!(again, peeked);
+    let (taken, _) = body.collect(usize::MAX).await.expect("all of it");
+    assert_eq!(&*taken, &*whole);
+    assert_eq!(meter.load(Ordering::Relaxed), whole.len() as u64, "each byte counts once");
+}
+
+#[tokio::test]
+async fn looked_at_ahead() {
+    check(&[b"hello"], 10, b"hello", false).await;
+    check(&[b"hello"], 5, b"hello", false).await;
+    check(&[b"hello"], 4, b"hell", true).await;
+    check(&[b"a", b"b"], 1, b"a", true).await;
+}
+
+#[tokio::test]
+async fn nothing_and_too_much() {
+    let mut body = RequestBody::empty();
+    assert_eq!(body.peek(10).await, Ok(Peeked::default()));
+    let mut body = RequestBody::full(Bytes::from_static(b"hello"));
+    body.limit(3);
+    assert_eq!(body.peek(10).await, Err(BodyError::TooLarge));
+}

@@ -1,0 +1,4 @@
+//! libFuzzer entry of [`archipel_fuzz::body_form`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| archipel_fuzz::body_form(bytes));
