@@ -10,6 +10,7 @@ use crate::kind::rule::{NotEmpty, RULE_IDS, WordList};
 use crate::kind::text::{Asns, Countries, FieldValue, Line, ListName, Paragraphs};
 use crate::kind::words;
 use crate::kind::{Bytes, Cidrs, Count, Flag, Name, Optional, Words};
+use crate::managed::ManagedRules;
 use crate::node::all_defaults;
 use crate::settings::settings;
 
@@ -37,6 +38,10 @@ settings! {
             /// What rules see of a request's body (`http.request.body.*`); it is read before the origin is asked, and only where a rule
             /// of the zone reads it.
             body_bytes_max: usize = Bytes(1 << 10, 16 << 20), 128 << 10;
+        }
+        tables {
+            /// See [`ManagedRules`].
+            managed: ManagedRules;
         }
         lists {
             /// See [`AccessRule`].

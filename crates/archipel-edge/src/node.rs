@@ -127,8 +127,8 @@ impl Node {
     /// [`NodeError`]; the old configuration stays.
     pub fn reload(&self, mut snapshot: Snapshot) -> Result<(), NodeError> {
         snapshot.generation = self.live().snapshot.generation + 1;
-        let live = Live::new(Arc::new(snapshot))?;
         let before = self.live();
+        let live = before.successor(Arc::new(snapshot))?;
         self.live.store(Arc::new(live));
         self.purge_moved(&before.snapshot);
         self.reopen_log();
@@ -148,6 +148,7 @@ impl Node {
     pub fn metrics(&self, transport: &TransportStats) -> String {
         let mut page = self.metrics.render(transport, &self.store.counts(), &self.codings);
         self.metrics.firewall_metrics(&mut page, self.zone_names());
+        self.live().rule_sets.metrics(&mut page);
         crate::purge::metrics(&mut page, self.purges.get());
         if let Some(disk) = self.store.disk() {
             crate::metrics::disk_metrics(&mut page, &disk.counts());

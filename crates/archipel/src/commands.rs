@@ -20,7 +20,7 @@ use crate::files;
 use crate::say::{self, Style};
 use crate::up::certificates;
 
-/// `check`: every problem of the documents and of the certificates that they name.
+/// `check`: every problem of the documents, and of the certificates, databases and rule files that they name.
 pub fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let folder = args.folder.as_ref().or(args.config.as_ref()).context("which folder?")?;
     let (diagnostics, snapshot) = match Snapshot::load_dir(folder) {
@@ -30,13 +30,15 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let (errors, warnings) = snapshot.as_ref().map_or_else(Default::default, check_certificates);
     let geo = snapshot.as_ref().and_then(|snapshot| archipel_edge::check_geo(&snapshot.node.geo).err());
     let geo: Vec<String> = geo.iter().map(|error| format!("geo: {error}")).collect();
-    let good = snapshot.is_some() && errors.is_empty() && geo.is_empty();
+    let rules = snapshot.as_ref().map(archipel_edge::check_managed_rules).unwrap_or_default();
+    let good = snapshot.is_some() && errors.is_empty() && geo.is_empty() && rules.is_empty();
     if args.json {
         let mut json = diagnostics.to_json();
         if let Some(object) = json.as_object_mut() {
             object.insert("ok".to_owned(), good.into());
             object.insert("certificate_errors".to_owned(), errors.into());
             object.insert("geo_errors".to_owned(), geo.into());
+            object.insert("rule_errors".to_owned(), rules.into());
             object.insert("certificate_warnings".to_owned(), warnings.into());
         }
         say::out(&format!("{json:#}\n"))?;
@@ -45,7 +47,7 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let style = Style::of(&std::io::stdout());
     let mut text = diagnostics.render(say::colours(&std::io::stdout()));
     let error = format!("{}error{}", style.red, style.reset);
-    for (words, list) in [(&*error, &errors), (&*error, &geo), ("warning", &warnings)] {
+    for (words, list) in [(&*error, &errors), (&*error, &geo), (&*error, &rules), ("warning", &warnings)] {
         text.extend(list.iter().map(|line| format!("{words}: {line}\n")));
     }
     if let Some(snapshot) = snapshot.filter(|_| good) {

@@ -13,6 +13,7 @@ use crate::cli::{EventsArgs, FirewallCommand, RulesCommand, RulesTestArgs};
 use crate::commands::{self, control};
 use crate::control::{EventsAnswer, EventsCall};
 use crate::curl;
+use crate::firewall;
 use crate::say;
 
 /// Largest request file in bytes.
@@ -20,8 +21,10 @@ const REQUEST_BYTES_MAX: u64 = 16 << 20;
 
 /// `firewall ...`
 pub fn firewall(command: &FirewallCommand) -> anyhow::Result<ExitCode> {
-    let FirewallCommand::Events(args) = command;
-    events(args)
+    match command {
+        FirewallCommand::Events(args) => events(args),
+        FirewallCommand::Suggest(args) => firewall::suggest(args),
+    }
 }
 
 fn events(args: &EventsArgs) -> anyhow::Result<ExitCode> {

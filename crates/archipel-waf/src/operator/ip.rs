@@ -29,10 +29,6 @@ impl AddressSet {
         Ok(set)
     }
 
-    pub(super) const fn heap_bytes(&self) -> usize {
-        self.v4.capacity() * size_of::<(u32, u32)>() + self.v6.capacity() * size_of::<(u128, u128)>()
-    }
-
     fn add(&mut self, entry: &[u8]) -> Option<()> {
         let entry = std::str::from_utf8(entry).ok()?;
         let (address, length) = match entry.split_once('/') {

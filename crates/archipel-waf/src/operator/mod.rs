@@ -292,6 +292,18 @@ impl Operator {
         self.kind
     }
 
+    /// An estimate of the bytes that it holds on the heap, without what expressions keep as they are used.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match &self.test {
+            Test::Text(_, text) => text.len(),
+            Test::Contains(finder) => finder.needle().len(),
+            Test::Words(words) => words.bytes(),
+            Test::Rx(rx) | Test::RxGlobal(rx) | Test::Verify(_, rx) => rx.bytes(),
+            _ => 0,
+        }
+    }
+
     /// Whether the operator matches `value`. What it captures is put into `captures`, which is emptied first. An expression that
     /// exceeded its budget did not match; [`try_matches`](Self::try_matches) tells.
     #[must_use]
@@ -334,20 +346,6 @@ impl Operator {
             Test::Utf8Encoding => std::str::from_utf8(value).is_err(),
             Test::Verify(number, rx) => return verify::matches(*number, rx, value, captures),
         })
-    }
-
-    /// An estimate of the memory that the compiled operator takes on the heap, in bytes, without the caches that expressions build
-    /// while they are used (up to [`RX_CACHE_BYTES_MAX`] for each thread).
-    #[must_use]
-    pub fn heap_bytes(&self) -> usize {
-        match &self.test {
-            Test::Text(_, argument) => argument.len(),
-            Test::Contains(finder) => size_of::<memmem::Finder<'static>>() + finder.needle().len(),
-            Test::Addresses(set) => set.heap_bytes(),
-            Test::Words(words) => words.heap_bytes(),
-            Test::Rx(rx) | Test::RxGlobal(rx) | Test::Verify(_, rx) => size_of::<rx::Rx>() + rx.heap_bytes(),
-            _ => 0,
-        }
     }
 
     /// What a value must have to be matched; `None` where nothing is known. Sound: what it turns away would not match.

@@ -59,8 +59,9 @@ impl Words {
         true
     }
 
-    pub(super) fn heap_bytes(&self) -> usize {
-        let words: usize = self.words.iter().map(|word| size_of_val(word) + word.len()).sum();
+    /// Bytes that it holds.
+    pub(super) fn bytes(&self) -> usize {
+        let words: usize = self.words.iter().map(|word| word.len() + size_of::<Box<[u8]>>()).sum();
         self.automaton.memory_usage() + words
     }
 

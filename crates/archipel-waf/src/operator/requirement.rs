@@ -59,11 +59,6 @@ impl Requirement {
         Self { literals: words, bytes: vec![set], length_min }
     }
 
-    pub(super) fn heap_bytes(&self) -> usize {
-        let literals: usize = self.literals.iter().map(|literal| size_of_val(literal) + literal.len()).sum();
-        literals + size_of_val(&*self.bytes)
-    }
-
     /// Whether it says nothing.
     #[must_use]
     pub fn is_trivial(&self) -> bool {

@@ -73,14 +73,13 @@ impl Rx {
         Ok(Self { engine, requirement })
     }
 
-    pub(super) fn heap_bytes(&self) -> usize {
-        let engine = match &self.engine {
+    /// Bytes that it holds, without the caches that it builds as it is used. Of a backtracking one only the text is known.
+    pub(super) fn bytes(&self) -> usize {
+        match &self.engine {
             Engine::Empty => 0,
             Engine::Linear(regex) => regex.memory_usage(),
-            // It does not tell; it keeps the pattern, and for parts of it an engine of the other kind.
-            Engine::Backtracking(regex) => regex.as_str().len() * 16,
-        };
-        engine + self.requirement.heap_bytes()
+            Engine::Backtracking(regex) => regex.as_str().len(),
+        }
     }
 
     pub(super) const fn requirement(&self) -> &Requirement {
