@@ -5,6 +5,7 @@
 //! nothing but stable Rust. This crate must never be a dependency of anything.
 
 mod body;
+mod operators;
 mod rules;
 mod store;
 mod waf;
@@ -23,6 +24,7 @@ use archipel_transport::tls::{client_hello, ja4};
 use http::{HeaderValue, Method};
 
 pub use body::{body_form, body_json, body_multipart, body_xml};
+pub use operators::{injection, operators, transformations};
 pub use rules::{rules, rules_oracle};
 pub use store::cache_store;
 pub use waf::{seclang, waf_transaction};
@@ -51,6 +53,9 @@ pub const TARGETS: &[Target] = &[
     ("disk_record", disk_record),
     ("rules", rules),
     ("rules_oracle", rules_oracle),
+    ("transformations", transformations),
+    ("injection", injection),
+    ("operators", operators),
     ("body_form", body_form),
     ("body_multipart", body_multipart),
     ("body_json", body_json),
