@@ -67,13 +67,15 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
         Case { title: "POST of 4 KiB JSON", request: material::json(4 << 10), bar: 12.0 },
         Case { title: "POST of a 64 KiB form", request: material::form(64 << 10), bar: 8.0 },
     ];
-    let mut missed = Vec::new();
-    let mut lines = Vec::new();
-    let mut memory = Vec::new();
-    let mut about = Value::Null;
+    // First of all, the small set before the large one: what a set before them left free would be used again.
+    let memory = json!({
+        "built-in": footprint(&Rules::base(Mode::Block).with_builtin())?,
+        "CRS": footprint(&Rules::base(Mode::Block).with_crs(&crs, 1)?)?,
+    });
+    let (mut missed, mut lines, mut about) = (Vec::new(), Vec::new(), Value::Null);
     for level in [1, 4] {
-        let rules = Rules::base(Mode::Block).with_crs(&crs, level)?;
-        memory.push(footprint(&rules, level)?);
+        // Every phase runs to its end. Level 4 takes spaces in values for attacks, and people write spaces.
+        let rules = Rules::base(Mode::Detect).with_crs(&crs, level)?;
         let mut ours = Archipel::load(&rules)?;
         let mut theirs = ModSecurity::start(root, &rules, Some(SERVER_CORE))?;
         ensure!(
@@ -93,18 +95,18 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
             lines.push(line);
         }
     }
-    let builtin = footprint(&Rules::base(Mode::Block).with_builtin(), 0)?;
     let custom = custom_rules(options.rounds)?;
     if median(&custom) >= CUSTOM_US_MAX {
         missed.push(format!("1,000 custom rules: {:.2} us, the bar is {CUSTOM_US_MAX}", median(&custom)));
     }
-    print!("{}", table(&lines, &about, &custom));
+    print!("{}", table(&lines, &custom));
+    println!("peer: {about}\nmemory of a set, one more copy: {memory}");
     let figures: Vec<Value> = lines.iter().map(figures).collect();
     println!(
         "{}",
         json!({
-            "command": "bench waf", "peer": about, "cases": figures, "memory": memory, "memory_built_in": builtin,
-            "custom_rules_us": median(&custom), "missed": missed,
+            "command": "bench waf", "peer": about, "cases": figures, "memory": memory,
+            "custom_rules_us": (median(&custom) * 100.0).round() / 100.0, "missed": missed,
         })
     );
     if !missed.is_empty() {
@@ -115,20 +117,15 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
 
 fn figures(line: &Line) -> Value {
     json!({
-        "case": line.title, "level": line.level, "ours_us": median(&line.ours), "ours_us_spread": spread(&line.ours),
-        "modsecurity_us": median(&line.theirs), "modsecurity_us_spread": spread(&line.theirs), "times_faster": line.ratio(),
-        "bar": line.bar,
+        "case": line.title, "level": line.level, "bar": line.bar,
+        "ours_us": tenth(median(&line.ours)), "modsecurity_us": tenth(median(&line.theirs)), "times_faster": tenth(line.ratio()),
     })
 }
 
 fn measure(case: &Case, level: u8, rounds: usize, ours: &mut Archipel, theirs: &mut ModSecurity) -> Result<Line> {
     let mut line = Line { title: case.title, level, bar: case.bar, ours: Vec::new(), theirs: Vec::new() };
-    let outcome = (ours.run(&case.request)?, theirs.run(&case.request)?);
-    ensure!(
-        !outcome.0.blocked() && !outcome.1.blocked(),
-        "{}, level {level}: a benign request is blocked: {outcome:?}",
-        case.title
-    );
+    let matched = (ours.run(&case.request)?.matched, theirs.run(&case.request)?.matched);
+    ensure!(level > 1 || (matched.0.is_empty() && matched.1.is_empty()), "{}: not benign: {matched:?}", case.title);
     // A first round that is not counted; it tells how often a run fits into a round.
     let (mut our_runs, mut their_runs) = (RUNS_MIN, RUNS_MIN);
     for round in 0..=rounds {
@@ -165,15 +162,13 @@ fn processor_time() -> f64 {
 }
 
 /// What one more copy of a loaded set adds to resident memory, beside the engine's own estimate.
-fn footprint(rules: &Rules, level: u8) -> Result<Value> {
+fn footprint(rules: &Rules) -> Result<Value> {
     let first = Archipel::load(rules)?;
     let before = resident_bytes()?;
     let copies = (0..COPIES).map(|_| Archipel::load(rules)).collect::<Result<Vec<_>>>()?;
     let grown = resident_bytes()?.saturating_sub(before) / u64::from(COPIES);
     drop(copies);
-    Ok(
-        json!({"level": level, "rules": first.rules.rules(), "resident_bytes": grown, "estimate_bytes": first.rules.bytes()}),
-    )
+    Ok(json!({"rules": first.rules.rules(), "resident_bytes": grown, "estimate_bytes": first.rules.bytes()}))
 }
 
 fn resident_bytes() -> Result<u64> {
@@ -197,7 +192,7 @@ fn custom_rules(rounds: usize) -> Result<Vec<f64>> {
     Ok((0..rounds).map(|_| processor_us(batch) / f64::from(BATCH)).collect())
 }
 
-fn table(lines: &[Line], about: &Value, custom: &[f64]) -> String {
+fn table(lines: &[Line], custom: &[f64]) -> String {
     let mut text = String::from(
         "\n| request | level | Archipel, us | spread | libmodsecurity, us | spread | times faster | bar |\n|---|---|---|---|---|---|---|---|\n",
     );
@@ -216,7 +211,6 @@ fn table(lines: &[Line], about: &Value, custom: &[f64]) -> String {
     }
     let (low, high) = spread(custom);
     let _ = writeln!(text, "\n1,000 custom rules, none matches: {:.2} us ({low:.2}-{high:.2})", median(custom));
-    let _ = writeln!(text, "peer: {about}");
     text
 }
 
@@ -224,6 +218,10 @@ fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn tenth(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
 }
 
 fn spread(values: &[f64]) -> (f64, f64) {
