@@ -520,19 +520,20 @@ impl<M> Store<M> {
     fn reserve_of_zone(&self, line: &Line, stored: &Stored<M>, bytes: u64) -> Result<(), Refused> {
         // What can never fit must not push out everything else of its zone.
         let fits = line.memory.bytes_max().is_none_or(|most| Shard::cost(stored) <= most);
-        while fits {
-            if line.memory.take(bytes) {
-                return Ok(());
-            }
+        while fits && !line.memory.take(bytes) {
             if !self.evict_of_zone(line, stored.hash) {
-                break;
+                return Err(self.refuse_for_zone(line));
             }
             line.memory.count_evicted(1);
             count(&self.stats.evicted_zone_bytes_max);
         }
+        if fits { Ok(()) } else { Err(self.refuse_for_zone(line)) }
+    }
+
+    fn refuse_for_zone(&self, line: &Line) -> Refused {
         line.memory.count_refused();
         count(&self.stats.refused_zone_bytes_max);
-        Err(Refused::ZoneBytesMax)
+        Refused::ZoneBytesMax
     }
 
     /// Evicts one object of those that use the most for their quota.
