@@ -60,7 +60,11 @@ pub fn rules(command: &RulesCommand) -> anyhow::Result<ExitCode> {
         RulesCommand::Test(args) => match test(args) {
             Ok(code) => Ok(code),
             Err(error) => {
-                say::error(&error);
+                match error.to_string() {
+                    // The language shows its own problems, with the place.
+                    shown if shown.starts_with("error[") => eprint!("{shown}"),
+                    _ => say::error(&error),
+                }
                 Ok(ExitCode::from(2))
             }
         },
