@@ -46,7 +46,7 @@ pub use geo::{GeoError, check_geo};
 pub use hit_table::{PathHits, ZoneHits};
 pub use inspect::Inspection;
 pub use metrics::LiveCounts;
-pub use node::{Node, NodeError, server_settings};
+pub use node::{Node, NodeError, TierStored, ZoneStored, server_settings};
 pub use phases::encode::fuzz as fuzz_encode;
 pub use purge::{
     PURGE_RECORDS_MAX, PURGES_PER_CALL_MAX, Purge, PurgeError, PurgeRecordReport, PurgeReport, PurgesMade,

@@ -75,6 +75,7 @@ impl Worker {
             }
             worker.pool.sweep();
             worker.node.store.reclaim(RECLAIM_SLOTS);
+            worker.node.store.shrink_zones(RECLAIM_SLOTS);
             if worker.traces.has_spans() {
                 worker.traces.send(&worker.pool.resolver, &worker.metrics).await;
             }
@@ -86,7 +87,7 @@ impl Worker {
     }
 }
 
-/// Stored objects looked at for purged ones in one tick.
+/// Stored objects looked at for purged ones in one tick, and evicted from zones that are above a lowered quota.
 const RECLAIM_SLOTS: usize = 512;
 
 /// 128-bit ids that do not repeat: a counter under a random start, mixed so that neighbours do not look alike.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use archipel_config::Snapshot;
-use archipel_edge::Node;
+use archipel_edge::{Node, TierStored};
 use archipel_transport::tls::certificates::CertificateTable;
 use clap::CommandFactory as _;
 
@@ -14,6 +14,7 @@ use crate::cli::{CacheCommand, CheckArgs, Cli, ConfigCommand, ExplainArgs, Purge
 use crate::control::client::Control;
 use crate::control::{
     ExplainAnswer, ExplainCall, InspectAnswer, PurgeAnswer, PurgeCall, ReloadAnswer, StatusAnswer, TagCall,
+    ZoneCacheAnswer,
 };
 use crate::curl::{self, PASTED_BYTES_MAX, Pasted};
 use crate::files;
@@ -257,8 +258,30 @@ pub fn status(which: &WhichNode) -> anyhow::Result<ExitCode> {
         say::thousands(answer.refused),
         say::thousands(answer.connections_open),
     ));
+    cache_of_zones(&mut text, &answer.cache);
     say::out(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Zones whose part of the cache `status` shows; `--json` has all.
+const STATUS_ZONES_MAX: usize = 10;
+
+fn cache_of_zones(text: &mut String, zones: &[ZoneCacheAnswer]) {
+    let tier = |tier: &TierStored| {
+        let quota = if tier.bytes_max > 0 { format!(" of {}", say::bytes(tier.bytes_max)) } else { String::new() };
+        format!(
+            "{} ({}{quota})",
+            plural(usize::try_from(tier.objects).unwrap_or(usize::MAX), "object"),
+            say::bytes(tier.bytes)
+        )
+    };
+    for zone in zones.iter().take(STATUS_ZONES_MAX) {
+        let name = if zone.zone.is_empty() { "zones no longer configured" } else { &zone.zone };
+        text.push_str(&format!("  cache of {name}: {} in memory, {} on disk\n", tier(&zone.memory), tier(&zone.disk)));
+    }
+    if let Some(more) = zones.len().checked_sub(STATUS_ZONES_MAX).filter(|more| *more > 0) {
+        text.push_str(&format!("  and the cache of {}: see --json\n", plural(more, "zone")));
+    }
 }
 
 /// `config ...`
