@@ -4,8 +4,9 @@
 //! The functions serve two runners: libFuzzer (`fuzz_targets/`, for cargo-fuzz) and `src/bin/smoke.rs`, which needs
 //! nothing but stable Rust. This crate must never be a dependency of anything.
 
-mod rules;
 mod body;
+mod operators;
+mod rules;
 mod store;
 mod waf;
 
@@ -22,8 +23,9 @@ use archipel_transport::proxy_protocol;
 use archipel_transport::tls::{client_hello, ja4};
 use http::{HeaderValue, Method};
 
-pub use rules::{rules, rules_oracle};
 pub use body::{body_form, body_json, body_multipart, body_xml};
+pub use operators::{injection, operators, transformations};
+pub use rules::{rules, rules_oracle};
 pub use store::cache_store;
 pub use waf::{seclang, waf_transaction};
 
@@ -51,13 +53,16 @@ pub const TARGETS: &[Target] = &[
     ("disk_record", disk_record),
     ("rules", rules),
     ("rules_oracle", rules_oracle),
+    ("transformations", transformations),
+    ("injection", injection),
+    ("operators", operators),
     ("body_form", body_form),
     ("body_multipart", body_multipart),
     ("body_json", body_json),
     ("body_xml", body_xml),
+    ("rule_texts", rule_texts),
     ("seclang", seclang),
     ("waf_transaction", waf_transaction),
-    ("rule_texts", rule_texts),
 ];
 
 const HEAD_BYTES_MAX: usize = 4096;

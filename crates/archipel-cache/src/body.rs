@@ -57,7 +57,7 @@ impl Body {
 
     /// A body of one piece in a buffer of the disk tier's: to be sent, not to be kept.
     pub(crate) fn lent(bytes: Bytes) -> Self {
-        Self { lent: true, ..Self::from_bytes(bytes) }
+        Self { lent: !bytes.is_empty(), ..Self::from_bytes(bytes) }
     }
 
     /// Whether it is in a buffer of the disk tier's.

@@ -30,6 +30,13 @@
 //! table over a crash: [`Store::restore_purges`] at the start, [`Store::persist_purges`] before a purge is acknowledged. An object kept
 //! elsewhere keeps its stamp ([`PurgeStamp::sequence`]) and tags, and asks [`Store::purged_since`] before it is served.
 //!
+//! What visitors make invalid (RFC 9111 section 4.4) is no purge: [`Store::invalidate_url`] removes what is stored, in both tiers, and
+//! tells fetches that began before by a bounded memory of each zone, which a flood of them costs nothing but such fetches' storing.
+//!
+//! # Quotas
+//! [`Store::set_quotas`] gives zones queues in memory and files on the disk of their own, of so many bytes; [`Store::zone_uses`] tells
+//! what each zone has. See the module `quota` for what is promised.
+//!
 //! # The disk tier
 //! [`Store::open_disk`] puts one below the memory. [`Store::insert`] offers to it what was stored; a request that [`Store::lookup`] does
 //! not answer asks [`Store::lookup_disk`], which answers at once what the page cache holds, and else [`Store::lookup_disk_waiting`].
@@ -43,15 +50,19 @@ mod fill;
 mod flights;
 mod groups;
 mod hints;
+mod invalidations;
 mod journal;
 mod key;
 mod purge;
 mod purge_log;
+mod queues;
+mod quota;
 mod shard;
 mod stats;
 mod store;
 mod store_disk;
 mod store_purge;
+mod store_quota;
 mod stored;
 
 pub use body::{Body, BodyCursor, BodyReader};
@@ -67,6 +78,7 @@ pub use journal::{Journal, JournalState, Recovered, decode as decode_journal, en
 pub use key::{KeyRef, KeyText, UrlParts};
 pub use purge::{PurgeKind, PurgeRecord, PurgeStamp, Purged, PurgesSince, Scope, WindowLost};
 pub use purge_log::PurgeTable;
+pub use quota::{TierUse, ZoneQuota, ZoneUse};
 pub use stats::{CacheCounts, CacheStats};
 pub use store::{Lookup, Refused, Store, StoreLimits};
 pub use stored::{Head, Stored};
@@ -83,6 +95,8 @@ mod hit_ratio_tests;
 mod journal_tests;
 #[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod quota_tests;
 #[cfg(test)]
 mod store_tests;
 #[cfg(test)]

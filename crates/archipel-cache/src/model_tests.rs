@@ -228,7 +228,13 @@ impl Run {
                 let tag = format!("{}{}", if zone == 0 { "a" } else { "b" }, self.random.below(6));
                 (self.store.purge_tag(zone, tag_group(zone, tag.as_bytes()), kind), Covers::Tag(zone, tag))
             }
-            9..14 => {
+            9..11 => {
+                let text = self.text();
+                let covers = Covers::Url(key(&text).zone, text.url().path_and_query.to_owned());
+                let purged = self.store.invalidate_url(&key(&text));
+                return self.record(purged.sequence, PurgeKind::Hard, covers);
+            }
+            11..14 => {
                 let text = self.text();
                 let path = text.url().path();
                 let path = if self.random.below(4) == 0 { &path[..3] } else { path };
@@ -244,8 +250,12 @@ impl Run {
                 (self.store.purge_key(&key(&text), kind), Covers::Key(text))
             }
         };
-        assert_eq!(purged.sequence, self.model.purges.last().map_or(1, |(at, _, _)| at + 1));
-        self.model.purges.push((purged.sequence, kind, covers));
+        self.record(purged.sequence, kind, covers);
+    }
+
+    fn record(&mut self, sequence: u64, kind: PurgeKind, covers: Covers) {
+        assert_eq!(sequence, self.model.purges.last().map_or(1, |(at, _, _)| at + 1));
+        self.model.purges.push((sequence, kind, covers));
         // What is gone for good need not be compared again.
         let objects = std::mem::take(&mut self.model.objects);
         let gone =

@@ -3,6 +3,7 @@
 //! Must never forget a purge that could still concern a stored object: where something is forgotten, what is older counts as purged.
 
 use crate::groups::{Groups, PrefixGroup, UNKEPT_TAGS, prefixes};
+use crate::invalidations::Invalidations;
 use crate::key::{KeyRef, KeyText};
 use crate::purge::{Marks, PurgeKind, PurgeRecord, PurgeStamp, PurgesSince, Scope, WindowLost};
 use std::collections::HashMap;
@@ -13,6 +14,8 @@ type Hashed = foldhash::fast::RandomState;
 
 /// Records that wait for the journal; one more, and the journal is written anew from the table.
 pub(crate) const UNWRITTEN_MAX: usize = 4_096;
+/// Numbers that may be given before the journal is told where the sequence stands: half of those that a start leaves out.
+const AHEAD_MAX: u64 = 1 << 15;
 
 /// Everything that a journal has to hold: what a table is made of again.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,14 +41,19 @@ pub(crate) enum Unwritten {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Recorded {
     pub(crate) sequence: u64,
-    /// The table was full: older objects of a zone, or all older ones, were purged with it.
+    /// The table was full: older objects of a zone, or all older ones, were purged with it; or, of an invalidation, fetches that began
+    /// before an older one are not stored.
     pub(crate) overflowed: bool,
 }
 
 #[derive(Debug)]
 pub(crate) struct PurgeLog {
-    /// Number of the last purge: an object that was compared at this number needs no comparison. Stored once the record is made.
+    /// The last number that was given, to a purge or an invalidation.
     sequence: AtomicU64,
+    /// Number of the last purge: an object that was compared at this number needs no comparison. Stored once the record is made.
+    recorded: AtomicU64,
+    /// The number that the journal was last told.
+    told: AtomicU64,
     table: RwLock<Table>,
     scopes_max: usize,
 }
@@ -63,6 +71,8 @@ struct Table {
     unwritten: Option<Vec<PurgeRecord>>,
     /// The journal lacks more than `unwritten` says.
     unwritten_lost: bool,
+    /// What is no record, as it concerns nothing that is stored.
+    invalidations: Invalidations,
 }
 
 #[derive(Debug, Default)]
@@ -171,7 +181,8 @@ fn bit(prefix: PrefixGroup) -> u32 {
 
 impl PurgeLog {
     pub(crate) fn new(scopes_max: usize) -> Self {
-        Self { sequence: AtomicU64::new(0), table: RwLock::default(), scopes_max }
+        let [sequence, recorded, told] = std::array::from_fn(|_| AtomicU64::new(0));
+        Self { sequence, recorded, told, table: RwLock::default(), scopes_max }
     }
 
     /// Takes up what a journal held. From now on records wait for a journal.
@@ -183,16 +194,47 @@ impl PurgeLog {
         }
         table.unwritten = Some(Vec::new());
         let sequence = restored.sequence.max(self.sequence());
+        self.told.store(sequence, Ordering::SeqCst);
         self.sequence.store(sequence, Ordering::SeqCst);
+        self.recorded.store(sequence, Ordering::SeqCst);
     }
 
     pub(crate) fn stamp(&self) -> PurgeStamp {
         PurgeStamp(self.sequence())
     }
 
-    /// Number of the last purge.
-    pub(crate) fn sequence(&self) -> u64 {
+    fn sequence(&self) -> u64 {
         self.sequence.load(Ordering::SeqCst)
+    }
+
+    /// Number of the last purge.
+    pub(crate) fn recorded(&self) -> u64 {
+        self.recorded.load(Ordering::SeqCst)
+    }
+
+    /// Gives a number to an invalidation of a key, or of all keys of a URL by the hash of its plain one: what is fetched since before it
+    /// is not stored. What is stored is the caller's to remove, afterwards. Tells whether an older one was forgotten.
+    pub(crate) fn invalidate(&self, zone: u32, hash: u128) -> Recorded {
+        let mut table = self.write();
+        let sequence = self.sequence() + 1;
+        let overflowed = table.invalidations.record(zone, hash, sequence);
+        self.sequence.store(sequence, Ordering::SeqCst);
+        Recorded { sequence, overflowed }
+    }
+
+    /// Whether a key was invalidated, or may have been, since a fetch of it began. Never for what is stored.
+    pub(crate) fn is_invalidated(&self, zone: u32, hash: u128, stamp: PurgeStamp) -> bool {
+        self.sequence() > stamp.0 && self.read().invalidations.since(zone, hash, stamp)
+    }
+
+    /// Whether so many numbers were given that the journal should be told, lest the next start gives some of them again.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.sequence() - self.told.load(Ordering::SeqCst).min(self.sequence()) >= AHEAD_MAX
+    }
+
+    /// The journal knows of this number.
+    pub(crate) fn was_told(&self, stamp: PurgeStamp) {
+        self.told.fetch_max(stamp.0, Ordering::SeqCst);
     }
 
     /// Records a purge, in constant time; where the table is full, in the time that forgetting half a zone's records takes, once
@@ -210,6 +252,7 @@ impl PurgeLog {
             }
         }
         self.sequence.store(record.sequence, Ordering::SeqCst);
+        self.recorded.store(record.sequence, Ordering::SeqCst);
         Recorded { sequence: record.sequence, overflowed }
     }
 
@@ -235,7 +278,7 @@ impl PurgeLog {
         groups: &Groups,
         stamp: PurgeStamp,
     ) -> Option<PurgeKind> {
-        if self.sequence() <= stamp.0 {
+        if self.recorded() <= stamp.0 {
             return None;
         }
         let table = self.read();
@@ -310,7 +353,8 @@ impl PurgeLog {
     /// Whether records wait for the journal.
     pub(crate) fn has_unwritten(&self) -> bool {
         let table = self.read();
-        table.unwritten_lost || table.unwritten.as_ref().is_some_and(|records| !records.is_empty())
+        let waits = |records: &Vec<PurgeRecord>| !records.is_empty() || self.is_ahead();
+        table.unwritten_lost || table.unwritten.as_ref().is_some_and(waits)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Table> {

@@ -9,10 +9,14 @@
 use crate::key::KeyText;
 use crate::purge::{PurgeKind, PurgeStamp};
 use crate::purge_log::PurgeLog;
+use crate::queues::{Ghosts, NONE, Pool, Queue};
+use crate::quota::{Line, Quotas};
 use crate::stored::Stored;
+use archipel_http::key::{plain_hash, url_half};
 use smallvec::SmallVec;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 type Hashed = foldhash::fast::RandomState;
 /// Slots of one key's variants; four fit without an allocation.
@@ -20,20 +24,19 @@ type Ids = SmallVec<[u32; 4]>;
 /// Objects that left a shard.
 pub(crate) type Left<M> = SmallVec<[Arc<Stored<M>>; 2]>;
 
-const NONE: u32 = u32::MAX;
 /// Uses that are remembered for an object.
 const FREQUENCY_MAX: u8 = 3;
 /// Objects that one eviction may spare before it takes one regardless: bounds the time under the lock.
 const EVICT_STEPS_MAX: usize = 128;
-/// The small queue's share of the bytes: one part in this many.
-const SMALL_PART: u64 = 10;
 /// Slabs shorter than this are never compacted.
 const SLOTS_KEPT: usize = 64;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Queue {
-    Small,
-    Main,
+/// Bytes in the set of keys to which a zone adds something: nodes of a B-tree are at least half full.
+const EXTRA_BYTES: u64 = 2 * size_of::<u128>() as u64 + 8;
+
+/// Whether a key's hash is not that of its URL alone.
+pub(crate) fn has_extra(hash: u128) -> bool {
+    plain_hash(url_half(hash)) != hash
 }
 
 #[derive(Debug)]
@@ -46,12 +49,14 @@ struct Node<M> {
     queue: Queue,
     frequency: u8,
     soft_purged: bool,
+    /// Its zone has queues of its own, and it is in them.
+    own: bool,
 }
 
 impl<M> Node<M> {
     /// Compares an object with the purges recorded since it was last compared; marks it where one was soft.
     fn is_purged(&mut self, log: &PurgeLog) -> bool {
-        let sequence = log.sequence();
+        let sequence = log.recorded();
         if self.compared == sequence {
             return false;
         }
@@ -73,42 +78,6 @@ enum Slot<M> {
     Used(Node<M>),
 }
 
-#[derive(Debug)]
-struct List {
-    head: u32,
-    tail: u32,
-    bytes: u64,
-}
-
-impl List {
-    const EMPTY: Self = Self { head: NONE, tail: NONE, bytes: 0 };
-}
-
-/// Keys evicted lately from the small queue: one that returns was worth keeping.
-#[derive(Debug, Default)]
-struct Ghosts {
-    order: VecDeque<u64>,
-    present: HashSet<u64, Hashed>,
-}
-
-impl Ghosts {
-    fn insert(&mut self, hash: u128, keys_max: usize) {
-        if self.present.insert(hash as u64) {
-            self.order.push_back(hash as u64);
-        }
-        while self.order.len() > keys_max {
-            if let Some(old) = self.order.pop_front() {
-                self.present.remove(&old);
-            }
-        }
-    }
-
-    /// Its place in the order stays taken until it is reached; that only makes the memory a little shorter.
-    fn take(&mut self, hash: u128) -> bool {
-        self.present.remove(&(hash as u64))
-    }
-}
-
 /// What a lookup found.
 pub(crate) struct Found<M> {
     pub(crate) stored: Arc<Stored<M>>,
@@ -125,11 +94,17 @@ pub(crate) struct Evicted<M> {
 pub(crate) struct Shard<M> {
     /// Variants of a key, oldest first.
     keys: HashMap<u128, Ids, Hashed>,
+    /// Hashes of keys to which their zone adds something, for what concerns all keys of a URL: in this order they stand together.
+    extras: BTreeSet<u128>,
     slots: Vec<Slot<M>>,
     free: u32,
     live: usize,
-    small: List,
-    main: List,
+    shared: Pool,
+    /// By zone: those that have a quota.
+    own: HashMap<u32, Pool, Hashed>,
+    quotas: Arc<Quotas>,
+    /// Which shard it is.
+    number: usize,
     ghosts: Ghosts,
     pub(crate) hits: u64,
     pub(crate) misses: u64,
@@ -143,14 +118,17 @@ impl<M> Shard<M> {
         (2 * size_of::<Slot<M>>() + key + ghost) as u64
     };
 
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(number: usize, quotas: Arc<Quotas>) -> Self {
         Self {
             keys: HashMap::default(),
+            extras: BTreeSet::new(),
             slots: Vec::new(),
             free: NONE,
             live: 0,
-            small: List::EMPTY,
-            main: List::EMPTY,
+            shared: Pool::new(None),
+            own: HashMap::default(),
+            quotas,
+            number,
             ghosts: Ghosts::default(),
             hits: 0,
             misses: 0,
@@ -161,12 +139,57 @@ impl<M> Shard<M> {
         self.live
     }
 
-    pub(crate) fn bytes(&self) -> u64 {
-        self.small.bytes + self.main.bytes
+    /// Bytes of what zones without a quota have here.
+    pub(crate) fn shared_bytes(&self) -> u64 {
+        self.shared.bytes()
+    }
+
+    /// Gives queues of their own to these zones, and to no others. What is stored keeps its order.
+    pub(crate) fn set_own(&mut self, lines: &[Arc<Line>]) {
+        let kept = |zone: &u32| lines.iter().any(|line| line.zone == *zone);
+        let gone: Vec<u32> = self.own.keys().filter(|zone| !kept(zone)).copied().collect();
+        for zone in gone {
+            self.move_all(Some(zone), |_| true, false);
+            self.own.remove(&zone);
+        }
+        let new: Vec<&Arc<Line>> = lines.iter().filter(|line| !self.own.contains_key(&line.zone)).collect();
+        if new.is_empty() {
+            return;
+        }
+        let zones: HashSet<u32, Hashed> = new.iter().map(|line| line.zone).collect();
+        self.own.extend(new.into_iter().map(|line| (line.zone, Pool::new(Some(Arc::clone(line))))));
+        self.move_all(None, |zone| zones.contains(&zone), true);
+    }
+
+    /// Moves objects of some zones from one pool's queues to the same queues of those that are their own, or of the shared.
+    fn move_all(&mut self, from: Option<u32>, of: impl Fn(u32) -> bool, own: bool) {
+        for queue in [Queue::Small, Queue::Main] {
+            // From the last on, as each goes to the front.
+            let mut id = self.pool(from).list(queue).tail;
+            while let Some(node) = self.node(id) {
+                let (at, before, zone, cost) = (id, node.prev, node.stored.zone, Self::cost(&node.stored));
+                if of(zone) && self.unlink(at).is_some() {
+                    if let Some(node) = self.node_mut(at) {
+                        node.own = own;
+                    }
+                    self.link(at, queue, cost);
+                }
+                id = before;
+            }
+        }
+    }
+
+    /// The queues of a zone of its own, or the shared ones.
+    fn pool(&mut self, own: Option<u32>) -> &mut Pool {
+        match own.and_then(|zone| self.own.get_mut(&zone)) {
+            Some(pool) => pool,
+            None => &mut self.shared,
+        }
     }
 
     pub(crate) fn cost(stored: &Stored<M>) -> u64 {
-        stored.weight() + Self::ENTRY_BYTES
+        let extra = if has_extra(stored.hash) { EXTRA_BYTES } else { 0 };
+        stored.weight() + Self::ENTRY_BYTES + extra
     }
 
     fn node(&self, id: u32) -> Option<&Node<M>> {
@@ -260,7 +283,7 @@ impl<M> Shard<M> {
         let others = self.keys.contains_key(&hash) && self.variants(hash, &*stored.key).is_empty();
         if others {
             // Another key of the same hash: one of them has to go, or a lookup would be ambiguous.
-            left = self.remove_key(hash);
+            left = self.remove_key(hash, PurgeStamp(u64::MAX));
         }
         let same = self.variants(hash, &*stored.key).into_iter().find(|id| self.is_variant(*id, &stored.variant));
         if let Some(id) = same {
@@ -268,17 +291,21 @@ impl<M> Shard<M> {
             return left;
         }
         let queue = if self.ghosts.take(hash) { Queue::Main } else { Queue::Small };
-        let node = Node { stored, compared, prev: NONE, next: NONE, queue, frequency: 0, soft_purged };
+        let own = self.own.contains_key(&stored.zone);
+        let node = Node { stored, compared, prev: NONE, next: NONE, queue, frequency: 0, soft_purged, own };
         let id = self.allocate(node);
         self.link(id, queue, cost);
         self.keys.entry(hash).or_default().push(id);
+        if has_extra(hash) {
+            self.extras.insert(hash);
+        }
         left
     }
 
     /// Whether an object that is not here was here, or was asked for, as lately as memory would have kept it; otherwise this is
     /// remembered as the time. Promoting what returns later than that only pushes out what returns sooner.
     pub(crate) fn returns(&mut self, hash: u128) -> bool {
-        let returns = self.ghosts.present.contains(&(hash as u64));
+        let returns = self.ghosts.holds(hash);
         if !returns {
             self.ghosts.insert(hash, self.live + SLOTS_KEPT);
         }
@@ -307,9 +334,9 @@ impl<M> Shard<M> {
         let node = self.node_mut(id)?;
         let old = std::mem::replace(&mut node.stored, stored);
         (node.compared, node.soft_purged) = (compared, soft_purged);
-        let queue = node.queue;
-        let list = self.list(queue);
-        list.bytes = (list.bytes + cost).saturating_sub(Self::cost(&old));
+        let (queue, own) = (node.queue, node.own.then_some(node.stored.zone));
+        self.grow(own, queue, cost);
+        self.shrink(own, queue, Self::cost(&old));
         if let Some(ids) = self.keys.get_mut(&hash) {
             ids.retain(|other| *other != id);
             ids.push(id);
@@ -355,9 +382,20 @@ impl<M> Shard<M> {
         (objects, left)
     }
 
-    fn remove_key(&mut self, hash: u128) -> Left<M> {
+    /// Removes what was fetched before a number for any key of a URL, whatever its zone adds.
+    pub(crate) fn remove_url(&mut self, url: u64, before: PurgeStamp) -> Left<M> {
+        let first = u128::from(url) << 64;
+        let extras: Vec<u128> = self.extras.range(first..=first | u128::from(u64::MAX)).copied().collect();
+        let keys = std::iter::once(plain_hash(url)).chain(extras);
+        keys.flat_map(|hash| self.remove_key(hash, before)).collect()
+    }
+
+    /// Removes the variants of a key that were fetched before a number.
+    pub(crate) fn remove_key(&mut self, hash: u128, before: PurgeStamp) -> Left<M> {
         let ids = self.keys.get(&hash).cloned().unwrap_or_default();
-        ids.into_iter().filter_map(|id| self.remove(id)).collect()
+        let is_older = |id: &u32| self.node(*id).is_some_and(|node| node.stored.stamp < before);
+        let older: Ids = ids.into_iter().filter(is_older).collect();
+        older.into_iter().filter_map(|id| self.remove(id)).collect()
     }
 
     pub(crate) fn remove(&mut self, id: u32) -> Option<Arc<Stored<M>>> {
@@ -371,17 +409,21 @@ impl<M> Shard<M> {
             ids.retain(|other| *other != id);
             if ids.is_empty() {
                 self.keys.remove(&hash);
+                if has_extra(hash) {
+                    self.extras.remove(&hash);
+                }
             }
         }
         Some(node.stored)
     }
 
-    /// Removes the object that is worth least; `None` where the shard is empty.
-    pub(crate) fn evict(&mut self, log: &PurgeLog) -> Option<Evicted<M>> {
+    /// Removes the object that is worth least, of a zone that has queues of its own or of those that share; `None` where there is none.
+    pub(crate) fn evict(&mut self, own: Option<u32>, log: &PurgeLog) -> Option<Evicted<M>> {
+        if own.is_some_and(|zone| !self.own.contains_key(&zone)) {
+            return None;
+        }
         for step in 0..=EVICT_STEPS_MAX {
-            let full = self.small.bytes.saturating_mul(SMALL_PART) >= self.bytes();
-            let from_small = self.small.tail != NONE && (full || self.main.tail == NONE);
-            let id = if from_small { self.small.tail } else { self.main.tail };
+            let (id, from_small) = self.pool(own).last();
             let was_purged = self.is_purged(id, log);
             let node = self.node_mut(id)?;
             let hash = node.stored.hash;
@@ -434,17 +476,34 @@ impl<M> Shard<M> {
         }
     }
 
-    fn list(&mut self, queue: Queue) -> &mut List {
-        match queue {
-            Queue::Small => &mut self.small,
-            Queue::Main => &mut self.main,
+    /// A queue has more bytes.
+    fn grow(&mut self, own: Option<u32>, queue: Queue, bytes: u64) {
+        let number = self.number;
+        let pool = self.pool(own);
+        pool.list(queue).bytes += bytes;
+        if let Some(line) = &pool.line {
+            line.held[number].store(pool.bytes(), Ordering::Relaxed);
+            self.quotas.own_memory.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// A queue has fewer bytes.
+    fn shrink(&mut self, own: Option<u32>, queue: Queue, bytes: u64) {
+        let number = self.number;
+        let pool = self.pool(own);
+        let list = pool.list(queue);
+        list.bytes = list.bytes.saturating_sub(bytes);
+        if let Some(line) = &pool.line {
+            line.held[number].store(pool.bytes(), Ordering::Relaxed);
+            self.quotas.own_memory.fetch_sub(bytes, Ordering::Relaxed);
         }
     }
 
     fn link(&mut self, id: u32, queue: Queue, cost: u64) {
-        let list = self.list(queue);
+        let own = self.node(id).filter(|node| node.own).map(|node| node.stored.zone);
+        self.grow(own, queue, cost);
+        let list = self.pool(own).list(queue);
         let next = std::mem::replace(&mut list.head, id);
-        list.bytes += cost;
         if next == NONE {
             list.tail = id;
         }
@@ -459,16 +518,16 @@ impl<M> Shard<M> {
     fn unlink(&mut self, id: u32) -> Option<()> {
         let node = self.node(id)?;
         let (prev, next, queue, cost) = (node.prev, node.next, node.queue, Self::cost(&node.stored));
+        let own = node.own.then_some(node.stored.zone);
         match self.node_mut(prev) {
             Some(node) => node.next = next,
-            None => self.list(queue).head = next,
+            None => self.pool(own).list(queue).head = next,
         }
         match self.node_mut(next) {
             Some(node) => node.prev = prev,
-            None => self.list(queue).tail = prev,
+            None => self.pool(own).list(queue).tail = prev,
         }
-        let list = self.list(queue);
-        list.bytes = list.bytes.saturating_sub(cost);
+        self.shrink(own, queue, cost);
         Some(())
     }
 
@@ -494,12 +553,13 @@ impl<M> Shard<M> {
                 (node.prev, node.next) = (at(node.prev), at(node.next));
             }
         }
-        for list in [&mut self.small, &mut self.main] {
-            (list.head, list.tail) = (at(list.head), at(list.tail));
+        for pool in self.own.values_mut().chain([&mut self.shared]) {
+            for list in [&mut pool.small, &mut pool.main] {
+                (list.head, list.tail) = (at(list.head), at(list.tail));
+            }
         }
         self.keys.values_mut().flatten().for_each(|id| *id = at(*id));
         self.keys.shrink_to(self.live * 2);
-        self.ghosts.order.shrink_to(self.live * 2);
-        self.ghosts.present.shrink_to(self.live * 2);
+        self.ghosts.shrink_to(self.live * 2);
     }
 }

@@ -63,12 +63,22 @@ counters! {
     refused_object_bytes_max,
     /// Not stored: nothing more could be evicted.
     refused_memory_bytes_max,
-    /// Not stored: purged while they were fetched.
+    /// Objects evicted as their zone was at its `cache.memory_bytes_max`.
+    evicted_zone_bytes_max,
+    /// Not stored: larger than their zone's `cache.memory_bytes_max`, or nothing more of the zone could be evicted.
+    refused_zone_bytes_max,
+    /// Not stored: purged or made invalid while they were fetched.
     refused_purged,
     /// Purges by key or URL.
     purges_key,
     /// Purges by tag, cache group, prefix, host, zone or of everything.
     purges_scope,
+    /// Keys and URLs that visitors' unsafe requests made invalid.
+    invalidations,
+    /// Stored objects removed by them.
+    invalidated,
+    /// Invalidations that were forgotten for newer ones: fetches that began before them are not stored.
+    invalidations_overflows,
     /// Purges that took older objects with them as `purge_scopes_max` was reached.
     purge_scopes_overflows,
     /// Objects with more tags than are kept, or unreadable ones: every purge of a tag in their zone covers them.

@@ -5,16 +5,15 @@
 use crate::disk::DiskTier;
 use crate::fill::{Fill, FillBudget, FillOptions, FillReader, FillWriter};
 use crate::key::{KeyRef, KeyText};
-use crate::purge::PurgeKind;
+use crate::purge::{PurgeKind, PurgeStamp};
 use crate::purge_log::PurgeLog;
+use crate::quota::{Line, Quotas, SHARDS};
 use crate::shard::{Left, Shard};
 use crate::stats::{CacheCounts, CacheStats, count};
 use crate::stored::{Head, Stored};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// Shards of the index. A power of two.
-const SHARDS: usize = 64;
 /// Shards compared for fullness before one of them gives something up.
 const VICTIMS: usize = 4;
 
@@ -67,6 +66,9 @@ pub enum Refused {
     /// Nothing more could be evicted to make room within `memory_bytes_max`.
     #[error("memory_bytes_max leaves no room")]
     MemoryBytesMax,
+    /// It is larger than its zone's quota, or nothing more of the zone could be evicted.
+    #[error("the zone's quota leaves no room")]
+    ZoneBytesMax,
     /// It was purged after its fetch began.
     #[error("the object was purged while it was fetched")]
     Purged,
@@ -78,6 +80,7 @@ impl Refused {
         match self {
             Self::ObjectBytesMax => "object_bytes_max",
             Self::MemoryBytesMax => "memory_bytes_max",
+            Self::ZoneBytesMax => "zone_memory_bytes_max",
             Self::Purged => "purged",
         }
     }
@@ -92,11 +95,25 @@ pub struct Store<M> {
     victim: AtomicUsize,
     reclaimed: Mutex<(usize, usize)>,
     pub(crate) log: PurgeLog,
+    pub(crate) quotas: Arc<Quotas>,
     limits: StoreLimits,
     budget: Arc<FillBudget>,
     pub(crate) stats: Arc<CacheStats>,
+    /// Another process takes over.
+    pub(crate) hands_over: AtomicBool,
     /// What is below; see the module `store_disk`.
     pub(crate) disk: OnceLock<Arc<DiskTier<M>>>,
+}
+
+/// What comes into the store, and hence what may have happened to it on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Coming {
+    /// From the origin: it may be invalid since its fetch began.
+    Fetched,
+    /// Made of something stored, which alone leads to it.
+    Derived,
+    /// From the disk, where it is stored: only if memory has none of its key and variant.
+    Promoted,
 }
 
 /// A shard beside others in memory: aligned so that cores working on neighbours do not share a cache line.
@@ -104,11 +121,18 @@ pub struct Store<M> {
 #[repr(align(128))]
 pub(crate) struct Slice<M> {
     shard: Mutex<Shard<M>>,
-    /// The shard's bytes as of its last change, to choose a victim without its lock.
+    /// Held from a change until the disk is offered what changed, so that it is told in the order of the changes. Before the shard's.
+    offers: Mutex<()>,
+    /// Bytes of what zones without a quota have in it as of its last change, to choose a victim without its lock.
     bytes: AtomicU64,
 }
 
 impl<M> Slice<M> {
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, Shard<M>> {
         // Only a caller's `pick` could panic under the lock, and it runs between complete changes.
         self.shard.lock().unwrap_or_else(PoisonError::into_inner)
@@ -122,16 +146,23 @@ impl<M> Store<M> {
     /// An empty store.
     pub fn new(limits: StoreLimits) -> Self {
         let stats = Arc::new(CacheStats::default());
-        let slice = |_| Slice { shard: Mutex::new(Shard::new()), bytes: AtomicU64::new(0) };
+        let quotas = Arc::new(Quotas::default());
+        let slice = |number| Slice {
+            shard: Mutex::new(Shard::new(number, Arc::clone(&quotas))),
+            offers: Mutex::default(),
+            bytes: AtomicU64::new(0),
+        };
         Self {
             shards: Box::new(std::array::from_fn(slice)),
             bytes: AtomicU64::new(0),
             victim: AtomicUsize::new(0),
             reclaimed: Mutex::new((0, 0)),
             log: PurgeLog::new(limits.purge_scopes_max),
+            quotas,
             budget: Arc::new(FillBudget::new(limits.fills_bytes_max, Arc::clone(&stats))),
             limits,
             stats,
+            hands_over: AtomicBool::new(false),
             disk: OnceLock::new(),
         }
     }
@@ -219,46 +250,68 @@ impl<M> Store<M> {
     /// # Errors
     /// As [`Store::insert`].
     pub fn insert_shared(&self, stored: &Arc<Stored<M>>) -> Result<(), Refused> {
+        self.insert_coming(stored, Coming::Fetched)
+    }
+
+    /// [`Store::insert_shared`] of a form that was made of a stored response, under a key that only this one leads to: where that was
+    /// made invalid meanwhile, nothing is.
+    ///
+    /// # Errors
+    /// As [`Store::insert`].
+    pub fn insert_derived(&self, stored: &Arc<Stored<M>>) -> Result<(), Refused> {
+        self.insert_coming(stored, Coming::Derived)
+    }
+
+    fn insert_coming(&self, stored: &Arc<Stored<M>>, coming: Coming) -> Result<(), Refused> {
         if stored.body().on_disk().is_some() {
             // Its place is the disk; only its fields may be new.
             self.renew_on_disk(stored);
             return Ok(());
         }
-        let inserted = self.insert_in_memory(stored, true);
+        let _order = self.order(stored.hash);
+        let inserted = self.insert_in_memory(stored, coming);
         if inserted != Err(Refused::Purged) {
             if inserted.is_err() {
                 self.forget_older(stored);
             }
-            self.offer_new(stored);
+            // What memory took was valid then; what it did not take is as good as its fetch.
+            self.offer_new(stored, inserted.unwrap_or(stored.stamp));
         }
-        inserted
+        inserted.map(drop)
     }
 
-    /// Stores a response in memory alone; with `replaces`, in place of one of the same key and variant, otherwise only where there
-    /// is none.
-    pub(crate) fn insert_in_memory(&self, stored: &Arc<Stored<M>>, replaces: bool) -> Result<(), Refused> {
+    /// The order in which the disk is offered what changes in a shard.
+    fn order(&self, hash: u128) -> Option<MutexGuard<'_, ()>> {
+        self.disk()?;
+        Some(self.slice(hash).offers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Stores a response in memory alone. Returns a number at which it was valid.
+    pub(crate) fn insert_in_memory(&self, stored: &Arc<Stored<M>>, coming: Coming) -> Result<PurgeStamp, Refused> {
         debug_assert!(!stored.body().is_lent(), "the buffer would not come back");
         let cost = Shard::cost(stored);
         self.reserve(stored, cost)?;
         let slice = self.slice(stored.hash);
         let mut shard = slice.lock();
-        let (compared, purged) = self.compare(stored);
+        let valid = self.log.stamp();
+        let (compared, purged) = self.compare(stored, coming);
         if purged == Some(PurgeKind::Hard) {
             drop(shard);
-            return Err(self.refuse_purged(cost));
+            return Err(self.refuse_purged(stored, cost));
         }
-        if !replaces && shard.has_variant(stored) {
+        if coming == Coming::Promoted && shard.has_variant(stored) {
             drop(shard);
-            self.bytes.fetch_sub(cost, Ordering::Relaxed);
-            return Ok(());
+            self.give_back(stored, cost);
+            return Ok(valid);
         }
         let mut left = shard.insert(Arc::clone(stored), compared, purged.is_some());
         let trimmed = shard.trim_variants(stored.hash, self.limits.variants_max.max(1));
         self.stats.evicted_variants_max.fetch_add(trimmed.len() as u64, Ordering::Relaxed);
         left.extend(trimmed);
+        self.quotas.of(stored.zone).memory.came(1);
         self.settle(slice, shard, &left);
         count(&self.stats.inserts);
-        Ok(())
+        Ok(valid)
     }
 
     /// Renews a stored response after a 304 (RFC 9111 section 4.3.4): the new head, the same body shared. Where the old one was evicted
@@ -290,6 +343,7 @@ impl<M> Store<M> {
         if stored.body().on_disk().is_some() {
             return self.insert(stored);
         }
+        let order = self.order(stored.hash);
         let (before, cost) = (Shard::cost(old), Shard::cost(&stored));
         let more = cost.saturating_sub(before);
         self.reserve(&stored, more)?;
@@ -297,23 +351,26 @@ impl<M> Store<M> {
         let mut shard = slice.lock();
         let place = if old.hash == stored.hash && old.key == stored.key { shard.find(old) } else { None };
         let Some(id) = place else {
-            drop(shard);
-            self.bytes.fetch_sub(more, Ordering::Relaxed);
+            drop((shard, order));
+            self.give_back(&stored, more);
             return self.insert(stored);
         };
-        let (compared, purged) = self.compare(&stored);
+        let valid = self.log.stamp();
+        let (compared, purged) = self.compare(&stored, Coming::Fetched);
         if purged == Some(PurgeKind::Hard) {
             drop(shard);
-            return Err(self.refuse_purged(more));
+            return Err(self.refuse_purged(&stored, more));
         }
         let stored = Arc::new(stored);
         let left = shard.replace(id, Arc::clone(&stored), compared, purged.is_some());
+        self.quotas.of(stored.zone).memory.came(1);
         // Only the difference was reserved above, so the rest of the new object's bytes are the old one's.
         self.settle_keeping(slice, shard, &left, cost - more);
         count(&self.stats.replaced);
         if offers {
-            self.offer_new(&stored);
+            self.offer_new(&stored, valid);
         }
+        drop(order);
         Ok(stored)
     }
 
@@ -361,7 +418,12 @@ impl<M> Store<M> {
     /// Whether what was found below is worth a place in memory: it was used before and there is room, or it was asked for so lately
     /// that memory would have kept it since.
     pub(crate) fn is_worth_memory(&self, stored: &Stored<M>, was_used: bool) -> bool {
-        let has_room = self.bytes() + Shard::cost(stored) <= self.limits.memory_bytes_max;
+        let (cost, line) = (Shard::cost(stored), self.quotas.of(stored.zone));
+        let quota = line.memory.bytes_max().unwrap_or(u64::MAX);
+        if cost > self.limits.object_bytes_max.min(self.limits.memory_bytes_max).min(quota) {
+            return false;
+        }
+        let has_room = self.bytes() + cost <= self.limits.memory_bytes_max && line.memory.bytes() + cost <= quota;
         if has_room { was_used } else { self.slice(stored.hash).lock().returns(stored.hash) }
     }
 
@@ -375,15 +437,32 @@ impl<M> Store<M> {
         &self.shards[(hash >> 64) as usize % SHARDS]
     }
 
-    /// What was purged since a response's fetch began, and the number up to which that is known.
-    fn compare(&self, stored: &Stored<M>) -> (u64, Option<PurgeKind>) {
+    /// What was purged since a response's fetch began, and the number up to which that is known. Under the shard's lock: what is made
+    /// invalid after this is removed after the insert.
+    fn compare(&self, stored: &Stored<M>, coming: Coming) -> (u64, Option<PurgeKind>) {
         // The number first: what is recorded after it is compared at the next look.
-        let compared = self.log.sequence();
-        (compared, self.log.since(&stored.key_ref(), &stored.groups, stored.stamp))
+        let compared = self.log.recorded();
+        let purged = match coming {
+            Coming::Fetched => self.outdated(stored, stored.stamp),
+            Coming::Derived | Coming::Promoted => self.purged(stored),
+        };
+        (compared, purged)
     }
 
-    fn refuse_purged(&self, reserved: u64) -> Refused {
+    /// A number at which a response in memory was valid; `None` where it is not there any more.
+    pub(crate) fn valid_in_memory(&self, stored: &Arc<Stored<M>>) -> Option<PurgeStamp> {
+        let shard = self.slice(stored.hash).lock();
+        shard.find(stored).map(|_| self.log.stamp())
+    }
+
+    /// Gives back what was reserved for an object that is not stored after all.
+    fn give_back(&self, stored: &Stored<M>, reserved: u64) {
+        self.quotas.of(stored.zone).memory.give_back(reserved);
         self.bytes.fetch_sub(reserved, Ordering::Relaxed);
+    }
+
+    fn refuse_purged(&self, stored: &Stored<M>, reserved: u64) -> Refused {
+        self.give_back(stored, reserved);
         count(&self.stats.refused_purged);
         Refused::Purged
     }
@@ -399,50 +478,102 @@ impl<M> Store<M> {
         if !left.is_empty() {
             shard.compact();
         }
-        slice.bytes.store(shard.bytes(), Ordering::Relaxed);
+        slice.bytes.store(shard.shared_bytes(), Ordering::Relaxed);
         drop(shard);
-        let bytes: u64 = left.iter().map(|stored| Shard::cost(stored)).sum();
+        let mut bytes = 0;
+        for stored in left {
+            let (cost, line) = (Shard::cost(stored), self.quotas.of(stored.zone));
+            line.memory.give_back(cost);
+            line.memory.left(1);
+            bytes += cost;
+        }
+        if kept > 0
+            && let Some(stored) = left.first()
+        {
+            self.quotas.of(stored.zone).memory.add(kept.min(bytes));
+        }
         self.bytes.fetch_sub(bytes.saturating_sub(kept), Ordering::Relaxed);
     }
 
-    /// Reserves `bytes` for an object, evicting others until they fit.
+    /// Reserves `bytes` for an object, in its zone's quota and in memory, evicting others until they fit.
     fn reserve(&self, stored: &Stored<M>, bytes: u64) -> Result<(), Refused> {
         let most = self.limits.object_bytes_max.min(self.limits.memory_bytes_max);
         if Shard::cost(stored) > most {
             count(&self.stats.refused_object_bytes_max);
             return Err(Refused::ObjectBytesMax);
         }
+        let line = self.quotas.of(stored.zone);
+        self.reserve_of_zone(&line, stored, bytes)?;
         loop {
             let room = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limits.memory_bytes_max);
             if self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok() {
                 return Ok(());
             }
             if !self.make_room(stored.hash, bytes) {
+                line.memory.give_back(bytes);
                 count(&self.stats.refused_memory_bytes_max);
                 return Err(Refused::MemoryBytesMax);
             }
         }
     }
 
-    /// Evicts one object: from the fullest of a few shards, or from any that has one. What is worth a place on disk was offered when
-    /// it was stored, or when it was used.
-    fn make_room(&self, hash: u128, bytes: u64) -> bool {
-        let first = self.victim.fetch_add(VICTIMS - 1, Ordering::Relaxed);
-        let own = (hash >> 64) as usize % SHARDS;
-        let some = (0..VICTIMS - 1).map(|step| (first + step) % SHARDS).chain([own]);
-        let held = |at: &usize| self.shards[*at].bytes.load(Ordering::Relaxed);
-        let some = some.max_by_key(held).unwrap_or(own);
-        // A few large objects leave most shards empty: what is small and alone in its shard must not go for each of them.
-        let fullest = if held(&some) < bytes { (0..SHARDS).max_by_key(held).unwrap_or(some) } else { some };
-        std::iter::once(fullest).chain(0..SHARDS).any(|at| self.evict_from(&self.shards[at]))
+    fn reserve_of_zone(&self, line: &Line, stored: &Stored<M>, bytes: u64) -> Result<(), Refused> {
+        // What can never fit must not push out everything else of its zone.
+        let fits = line.memory.bytes_max().is_none_or(|most| Shard::cost(stored) <= most);
+        while fits && !line.memory.take(bytes) {
+            if !self.evict_of_zone(line, stored.hash) {
+                return Err(self.refuse_for_zone(line));
+            }
+            line.memory.count_evicted(1);
+            count(&self.stats.evicted_zone_bytes_max);
+        }
+        if fits { Ok(()) } else { Err(self.refuse_for_zone(line)) }
     }
 
-    fn evict_from(&self, slice: &Slice<M>) -> bool {
-        if slice.bytes.load(Ordering::Relaxed) == 0 {
-            return false;
-        }
+    fn refuse_for_zone(&self, line: &Line) -> Refused {
+        line.memory.count_refused();
+        count(&self.stats.refused_zone_bytes_max);
+        Refused::ZoneBytesMax
+    }
+
+    /// Evicts one object of those that use the most for their quota.
+    fn make_room(&self, hash: u128, bytes: u64) -> bool {
+        let quoted = self.quotas.memory();
+        let own = self.quotas.own_memory.load(Ordering::Relaxed);
+        let victim = quoted.victim(self.bytes().saturating_sub(own), |line| &line.memory);
+        let gone = match victim {
+            Some(line) => self.evict_of_zone(line, hash) || self.evict_shared(hash, bytes),
+            None => self.evict_shared(hash, bytes),
+        };
+        // What was counted may have moved meanwhile.
+        gone || quoted.lines.iter().any(|line| self.evict_of_zone(line, hash))
+    }
+
+    /// Evicts one object of zones without a quota: from the fullest of a few shards, or from any that has one. What is worth a place on
+    /// disk was offered when it was stored, or when it was used.
+    fn evict_shared(&self, hash: u128, bytes: u64) -> bool {
+        self.evict_where(hash, bytes, None, |at| self.shards[at].bytes.load(Ordering::Relaxed))
+    }
+
+    /// Evicts one object of a zone that has a quota.
+    pub(crate) fn evict_of_zone(&self, line: &Line, hash: u128) -> bool {
+        self.evict_where(hash, 1, Some(line.zone), |at| line.held[at].load(Ordering::Relaxed))
+    }
+
+    fn evict_where(&self, hash: u128, bytes: u64, own: Option<u32>, held: impl Fn(usize) -> u64) -> bool {
+        let first = self.victim.fetch_add(VICTIMS - 1, Ordering::Relaxed);
+        let home = (hash >> 64) as usize % SHARDS;
+        let some = (0..VICTIMS - 1).map(|step| (first + step) % SHARDS).chain([home]);
+        let some = some.max_by_key(|at| held(*at)).unwrap_or(home);
+        // A few large objects leave most shards empty: what is small and alone in its shard must not go for each of them.
+        let fullest = if held(some) < bytes { (0..SHARDS).max_by_key(|at| held(*at)).unwrap_or(some) } else { some };
+        std::iter::once(fullest).chain(0..SHARDS).any(|at| held(at) > 0 && self.evict_from(at, own))
+    }
+
+    fn evict_from(&self, at: usize, own: Option<u32>) -> bool {
+        let slice = &self.shards[at];
         let mut shard = slice.lock();
-        let Some(evicted) = shard.evict(&self.log) else {
+        let Some(evicted) = shard.evict(own, &self.log) else {
             return false;
         };
         let left: Left<M> = std::iter::once(evicted.stored).collect();

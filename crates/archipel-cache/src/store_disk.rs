@@ -1,10 +1,11 @@
 //! The store with its disk tier: what is offered to it, and what is found in it.
 //!
-//! Must never hold a shard's lock while it calls the tier.
+//! Must never hold a shard's lock while it calls the tier. The lock of a shard's offers is held instead: the tier has no way back to it.
 
 use crate::disk::{Codec, DiskLookup, DiskOptions, DiskTier, DiskWriter, Found, Promotable};
 use crate::key::{KeyRef, KeyText};
-use crate::store::{Lookup, Store};
+use crate::purge::PurgeStamp;
+use crate::store::{Coming, Lookup, Store};
 use crate::stored::{Head, Stored};
 use std::sync::Arc;
 
@@ -12,8 +13,7 @@ impl<M: Send + Sync + 'static> Store<M> {
     /// Puts a disk tier below the memory, once. It opens in the background. `seed` is the seed of the keys' hashes. What lies in the
     /// folder and was fetched after purges that this store does not know is dropped: restore the purges before.
     pub fn open_disk(self: &Arc<Self>, options: DiskOptions, codec: Arc<dyn Codec<M>>, seed: (u64, u64)) {
-        let (memory, sequence) = (Arc::downgrade(self), self.stamp().sequence());
-        self.disk.get_or_init(|| Arc::new(DiskTier::start(options, codec, seed, memory, sequence)));
+        self.disk.get_or_init(|| Arc::new(DiskTier::start(options, codec, seed, self)));
     }
 }
 
@@ -69,7 +69,7 @@ impl<M> Store<M> {
     fn promote(&self, stored: &Stored<M>, found: &Promotable) -> Option<Arc<Stored<M>>> {
         let disk = self.disk().filter(|_| self.is_worth_memory(stored, found.was_used))?;
         let own = Arc::new(disk.copy_of(stored, found)?);
-        self.insert_in_memory(&own, false).ok()?;
+        self.insert_in_memory(&own, Coming::Promoted).ok()?;
         disk.count_promotion();
         // Replaced since it was read: what replaced it must not be replaced by it.
         if !disk.is_still_at(&found.place) {
@@ -82,8 +82,9 @@ impl<M> Store<M> {
     pub fn offer_used(&self, stored: &Arc<Stored<M>>) {
         if !stored.is_on_disk()
             && let Some(disk) = self.disk()
+            && let Some(valid) = self.valid_in_memory(stored)
         {
-            disk.offer_used(stored);
+            disk.offer_used(stored, valid);
         }
     }
 
@@ -92,9 +93,10 @@ impl<M> Store<M> {
         self.disk()?.begin(head, length)
     }
 
-    pub(crate) fn offer_new(&self, stored: &Arc<Stored<M>>) {
+    /// A response was stored, or would have been if it fitted, and was valid at `valid`.
+    pub(crate) fn offer_new(&self, stored: &Arc<Stored<M>>, valid: PurgeStamp) {
         if let Some(disk) = self.disk() {
-            disk.offer_new(stored);
+            disk.offer_new(stored, valid);
         }
     }
 

@@ -5,10 +5,13 @@ use crate::journal::Journal;
 use crate::key::{KeyRef, KeyText};
 use crate::purge::{PurgeKind, PurgeStamp, Purged, PurgesSince, Scope, WindowLost};
 use crate::purge_log::{PurgeTable, Unwritten};
+use crate::shard::{Left, Shard};
 use crate::stats::count;
 use crate::store::Store;
 use crate::stored::Head;
+use archipel_http::key::{plain_hash, url_half};
 use std::io;
+use std::sync::atomic::Ordering;
 
 impl<M> Store<M> {
     /// Where the purge sequence stands: take it before a fetch begins.
@@ -26,6 +29,65 @@ impl<M> Store<M> {
             count(&self.stats.purge_scopes_overflows);
         }
         Purged { sequence: recorded.sequence, objects: 0 }
+    }
+
+    /// A visitor's unsafe request succeeded (RFC 9111 section 4.4): removes whatever is stored under a key's URL in its zone, in
+    /// memory and on disk, and lets nothing be stored that is being fetched for it. `key` is the one to which the zone adds nothing.
+    ///
+    /// No record is kept: however many visitors make, nothing else is concerned. What the disk had is noted there, by its writer,
+    /// before long. While another process takes over, which has its own copies, it is a purge and reaches it by the journal.
+    pub fn invalidate_url<K: KeyText + ?Sized>(&self, key: &KeyRef<'_, K>) -> Purged {
+        let url = url_half(key.hash);
+        let purged = self.invalidate(key, plain_hash(url), |shard, before| shard.remove_url(url, before));
+        if self.hands_over.load(Ordering::Relaxed) {
+            self.purge(key.zone, Scope::Url(url_group(&key.text.url())), PurgeKind::Hard);
+        }
+        purged
+    }
+
+    /// [`Store::invalidate_url`] of one key alone.
+    pub fn invalidate_key<K: KeyText + ?Sized>(&self, key: &KeyRef<'_, K>) -> Purged {
+        let purged = self.invalidate(key, key.hash, |shard, before| shard.remove_key(key.hash, before));
+        if self.hands_over.load(Ordering::Relaxed) {
+            self.purge(key.zone, Scope::Key(key.hash), PurgeKind::Hard);
+        }
+        purged
+    }
+
+    fn invalidate<K: KeyText + ?Sized>(
+        &self,
+        key: &KeyRef<'_, K>,
+        hash: u128,
+        remove: impl Fn(&mut Shard<M>, PurgeStamp) -> Left<M>,
+    ) -> Purged {
+        let slice = self.slice(hash);
+        let mut shard = slice.lock();
+        // The number is given under the lock: what is in memory at a later number was not made invalid before it.
+        let recorded = self.log.invalidate(key.zone, hash);
+        let before = PurgeStamp(recorded.sequence);
+        let left = remove(&mut shard, before);
+        self.settle(slice, shard, &left);
+        let mut objects = left.len();
+        if let Some(disk) = self.disk() {
+            let on_disk = disk.invalidate(hash);
+            // What was on its way from there to memory is there now, or will find that it is not on the disk any more.
+            let mut shard = slice.lock();
+            let left = remove(&mut shard, before);
+            self.settle(slice, shard, &left);
+            objects += left.len();
+            self.stats.invalidated.fetch_add(on_disk as u64, Ordering::Relaxed);
+        }
+        count(&self.stats.invalidations);
+        self.stats.invalidated.fetch_add(objects as u64, Ordering::Relaxed);
+        if recorded.overflowed {
+            count(&self.stats.invalidations_overflows);
+        }
+        Purged { sequence: recorded.sequence, objects }
+    }
+
+    /// From now on another process serves, too: what visitors invalidate here has to reach it by the journal.
+    pub fn hand_over(&self) {
+        self.hands_over.store(true, Ordering::Relaxed);
     }
 
     /// Purges all variants of a key, and what is being fetched for it. What is in memory goes at once.
@@ -81,8 +143,8 @@ impl<M> Store<M> {
         Purged { sequence, objects }
     }
 
-    /// The strongest purge of a key, its URL, prefixes, host and zone, of these tags, or of everything, after a stamp. For what is
-    /// not in memory: a fetch under way (its tags are known once its head is there), an object on disk.
+    /// The strongest purge of a key, its URL, prefixes, host and zone, of these tags, or of everything, or its invalidation, after a
+    /// stamp. For a fetch under way (its tags are known once its head is there), never for what is stored.
     pub fn purged_since<K: KeyText + ?Sized>(
         &self,
         key: &KeyRef<'_, K>,
@@ -92,13 +154,25 @@ impl<M> Store<M> {
         if self.log.stamp() <= stamp {
             return None;
         }
+        if self.log.is_invalidated(key.zone, key.hash, stamp) {
+            return Some(PurgeKind::Hard);
+        }
         let groups = Groups { tags: tags.into(), ..Groups::of(&key.text.url()) };
         self.log.since(key, &groups, stamp)
     }
 
-    /// [`Store::purged_since`] of a response whose head is there, after its own stamp.
+    /// The strongest purge of a stored response after its own stamp.
     pub fn purged(&self, head: &Head<M>) -> Option<PurgeKind> {
         self.log.since(&head.key_ref(), &head.groups, head.stamp)
+    }
+
+    /// [`Store::purged_since`] of a response that is being fetched and whose head is there, after its own stamp. `valid` is a number at
+    /// which it was known not to be invalid, if it was stored since.
+    pub fn outdated(&self, head: &Head<M>, valid: PurgeStamp) -> Option<PurgeKind> {
+        if self.log.is_invalidated(head.zone, head.hash, head.stamp.max(valid)) {
+            return Some(PurgeKind::Hard);
+        }
+        self.purged(head)
     }
 
     /// Counts an object whose tags are too many to be kept.
@@ -133,13 +207,22 @@ impl<M> Store<M> {
         // What is recorded from here on is at most more than this promises.
         let durable = self.log.stamp();
         let all = journal.wants_all(crate::purge_log::UNWRITTEN_MAX);
+        let ahead = self.log.is_ahead();
         let written = match self.log.take_unwritten(all) {
-            Unwritten::Records(records) if records.is_empty() => Ok(()),
-            Unwritten::Records(records) => journal.append(&records),
+            Unwritten::Records(records) => {
+                let appended = if records.is_empty() { Ok(()) } else { journal.append(&records) };
+                // Invalidations take numbers and leave no record.
+                appended.and_then(|()| if ahead { journal.append_start(durable.sequence()) } else { Ok(()) })
+            }
             Unwritten::All(table) => journal.rewrite(&table),
         };
         match written {
-            Ok(()) => Ok(durable),
+            Ok(()) => {
+                if ahead {
+                    self.log.was_told(durable);
+                }
+                Ok(durable)
+            }
             Err(error) => {
                 self.log.not_written();
                 Err(error)

@@ -5,6 +5,7 @@ use crate::{
     Body, FillReader, Groups, Head, KeyRef, KeyText as _, PurgeStamp, Store, StoreLimits, Stored, purge_group,
     tag_group,
 };
+use archipel_http::key::plain_hash;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use std::sync::Arc;
@@ -21,10 +22,17 @@ pub(crate) fn spread(number: u128) -> u128 {
     number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
 }
 
-/// The key of a text: its zone is its length modulo 2.
+/// The key of a text: its zone is its length modulo 2. As of any key, one half of its hash is that of its zone and URL.
 pub(crate) fn key(text: &str) -> KeyRef<'_> {
-    let sum = text.bytes().fold(0_u128, |sum, byte| sum.wrapping_mul(257) + u128::from(byte));
-    KeyRef { hash: spread(sum), text, zone: (text.len() & 1) as u32 }
+    let sum = |text: &str| text.bytes().fold(0_u128, |sum, byte| sum.wrapping_mul(257) + u128::from(byte));
+    let zone = (text.len() & 1) as u32;
+    let of_url = text.match_indices(' ').nth(1).map_or(text, |(end, _)| text.get(..end).unwrap_or(text));
+    let url = (spread(sum(of_url) << 1 | u128::from(zone)) >> 64) as u64;
+    let hash = match of_url.len() == text.len() {
+        true => plain_hash(url),
+        false => u128::from(url) << 64 | u128::from(spread(sum(text)) as u64),
+    };
+    KeyRef { hash, text, zone }
 }
 
 /// The host of a text, chosen by its last byte.

@@ -71,7 +71,7 @@ fn nothing_purged_comes_back() {
         for round in 2..3_000 {
             content.store(round, Ordering::SeqCst);
             let text = ["/a", "/b", "/c"][round as usize % 3];
-            match round % 7 {
+            match round % 9 {
                 0 => store.purge_all(PurgeKind::Hard),
                 1 => store.purge_zone(key(text).zone, PurgeKind::Hard),
                 2 => store.purge_host(key(text).zone, host(text), PurgeKind::Hard),
@@ -82,6 +82,8 @@ fn nothing_purged_comes_back() {
                     let tag = tag_group(key(text).zone, format!("b{tag}").as_bytes());
                     store.purge_tag(key(text).zone, tag, PurgeKind::Hard)
                 }),
+                6 => store.invalidate_url(&key(text)),
+                7 => store.invalidate_key(&key(text)),
                 _ => store.purge_key(&key(text), PurgeKind::Hard),
             };
             for _ in 0..20 {

@@ -12,10 +12,10 @@ use crate::host::HostPattern;
 use crate::kind::expression::{Condition, Conditions};
 use crate::kind::rule::{
     COOKIES, EXTENSIONS, FIELD_TESTS, FIELDS, FieldTest, KEY_FIELDS, LANGUAGES, NAMES, NotEmpty, PATHS, StatusRange,
-    StatusTtls, TESTS, WordList,
+    StatusTtls, TESTS,
 };
 use crate::kind::words;
-use crate::kind::{Bytes, DAY, Flag, Hosts, Name, Optional, SECOND, Time, Words};
+use crate::kind::{Bytes, DAY, Flag, Hosts, Name, Optional, SECOND, Time, Word, Words};
 use crate::node::all_defaults;
 use crate::settings::settings;
 
@@ -46,6 +46,11 @@ settings! {
             /// Largest object that the zone stores; with 0 the node's `cache.object_bytes_max` is the limit of what is stored in
             /// one piece, and there is none for what is stored in slices.
             object_bytes_max: u64 = Bytes(0, 1 << 40), 0;
+            /// Memory that the zone's stored objects take, with all that belongs to them; at it, the zone gives up its own objects, and
+            /// what it has within it is not given up for other zones. 0 shares with all zones that have none what the others leave.
+            memory_bytes_max: u64 = Bytes(0, 1 << 44), 0;
+            /// The same of the disk tier; at least 4MiB, or 0.
+            disk_bytes_max: u64 = Bytes(0, 1 << 50), 0;
             /// Size of the slices in which large objects are fetched, stored and evicted; 0 stores every object in one piece.
             /// A slice is at least 4KiB and at most half of the node's `cache.object_bytes_max`.
             slice_bytes: u64 = Bytes(0, 256 << 20), 4 << 20;
@@ -102,7 +107,7 @@ settings! {
             /// whatever it states, but for `no-store`, `private` and `no-cache`. Without it, lifetimes are defaults.
             edge_ttl_mode: Option<TtlMode> = Optional(Words::new()), None;
             /// Directives of the origin that do not count where a lifetime is overridden.
-            disregard: Option<Vec<Directive>> = Optional(WordList(DIRECTIVES)), None;
+            disregard: Option<Vec<Directive>> = Optional(Words::new().list()), None;
             /// Longest lifetime of replies with a status of 400 or more, whoever states it.
             error_ttl_max: Option<Duration> = Optional(Time(0, 365 * DAY)), None;
             /// How long the visitor's browser keeps a reply, from its delivery on: `max-age` is written anew and `Expires` left out. Replies
@@ -246,5 +251,7 @@ pub enum Directive {
     NoCache,
 }
 
-const DIRECTIVES: &[(&str, Directive)] =
-    &[("no-store", Directive::NoStore), ("private", Directive::Private), ("no-cache", Directive::NoCache)];
+impl Word for Directive {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("no-store", Directive::NoStore), ("private", Directive::Private), ("no-cache", Directive::NoCache)];
+}

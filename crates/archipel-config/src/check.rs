@@ -174,6 +174,12 @@ pub(crate) fn check_zone(zone: &Part<ZoneConfig>, node: &Part<NodeConfig>, out: 
         let message = format!("`cache.object_bytes_max` is above the node's {}, which holds", units::show_bytes(all));
         zone.report(out, "cache.object_bytes_max", Problem::warning(Code::NoEffect, message));
     }
+    if zone.config.cache.disk_bytes_max > 0 && node.config.cache.disk.path.is_none() {
+        let problem =
+            Problem::warning(Code::NoEffect, "`cache.disk_bytes_max` has no effect: the node has no disk tier")
+                .help("set `path` in `[cache.disk]` of node.toml");
+        zone.report(out, "cache.disk_bytes_max", problem);
+    }
     let compression = &zone.config.compression;
     if compression.enabled && !compression.decode && !compression.origin_codings.is_empty() {
         let problem = Problem::error(

@@ -10,6 +10,9 @@ use crate::host::HostPattern;
 use crate::units;
 use crate::zone::ZoneConfig;
 
+/// The least quota of the disk tier, in bytes.
+const DISK_QUOTA_BYTES_MIN: u64 = 4 << 20;
+
 /// Settings of a rule that a later rule can replace, in the order of the document.
 const REPLACEABLE: [&str; 21] = [
     "bypass",
@@ -46,6 +49,14 @@ pub(crate) fn check_cache(zone: &Part<ZoneConfig>, out: &mut Diagnostics) {
             "`cache.always_online_max` has no effect: `cache.always_online` is \"off\"",
         );
         zone.report(out, "cache.always_online_max", problem);
+    }
+    if (1..DISK_QUOTA_BYTES_MIN).contains(&cache.disk_bytes_max) {
+        let problem = Problem::error(
+            Code::Contradiction,
+            "`cache.disk_bytes_max` is too little: a disk is written in pieces, of which a zone needs several",
+        )
+        .help("write at least \"4MiB\", or 0 for no quota of its own");
+        zone.report(out, "cache.disk_bytes_max", problem);
     }
     if !cache.enabled && !cache.rules.is_empty() {
         let problem = Problem::warning(Code::NoEffect, "`cache.rules` has no effect: `cache.enabled` is false");

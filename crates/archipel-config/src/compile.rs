@@ -14,6 +14,7 @@ use bytes::Bytes;
 use crate::check::{check_certificates, check_node, check_zone};
 use crate::check_rules::check_rules;
 use crate::diagnostic::{Code, Diagnostics, Problem};
+use crate::firewall::FirewallMode;
 use crate::host::HostPattern;
 use crate::kind::Files;
 use crate::lists::{self, Lists};
@@ -393,7 +394,9 @@ impl SingleOrigin {
                 // The visitor's host is this node's address, which means nothing to the origin.
                 origin.host = OriginHost::Origin;
                 let node = NodeConfig { listeners, ..NodeConfig::default() };
-                let zone = ZoneConfig::new(vec![HostPattern::Any], origin);
+                let mut zone = ZoneConfig::new(vec![HostPattern::Any], origin);
+                // Nobody has written a document in which to switch protection on.
+                zone.firewall.managed.mode = FirewallMode::Block;
                 Ok(Self { zone_name: "default".to_owned(), node, zone })
             }
             Err(problems) => {

@@ -6,10 +6,11 @@ use http::HeaderValue;
 
 use crate::cidr::CidrSet;
 use crate::kind::expression::{Condition, Conditions};
-use crate::kind::rule::{NotEmpty, RULE_IDS, WordList};
+use crate::kind::rule::{NotEmpty, RULE_IDS};
 use crate::kind::text::{Asns, Countries, FieldValue, Line, ListName, Paragraphs};
 use crate::kind::words;
-use crate::kind::{Bytes, Cidrs, Count, Flag, Name, Optional, Words};
+use crate::kind::{Bytes, Cidrs, Count, Flag, Name, Optional, Word, Words};
+use crate::managed::ManagedRules;
 use crate::node::all_defaults;
 use crate::settings::settings;
 
@@ -37,6 +38,10 @@ settings! {
             /// What rules see of a request's body (`http.request.body.*`); it is read before the origin is asked, and only where a rule
             /// of the zone reads it.
             body_bytes_max: usize = Bytes(1 << 10, 16 << 20), 128 << 10;
+        }
+        tables {
+            /// See [`ManagedRules`].
+            managed: ManagedRules;
         }
         lists {
             /// See [`AccessRule`].
@@ -96,7 +101,7 @@ settings! {
             body: Option<Box<str>> = Optional(Paragraphs(RULE_BODY_BYTES_MAX)), None;
             /// What is passed over (skip): "rules" are the custom rules after this one, "managed" the managed rules, the others phases of
             /// rules by the names of their tables.
-            skip: Option<Vec<Skip>> = Optional(NotEmpty(WordList(SKIPS))), None;
+            skip: Option<Vec<Skip>> = Optional(NotEmpty(Words::new().list())), None;
             /// Custom rules that are passed over (skip), by id.
             skip_rules: Option<Vec<Box<str>>> = Optional(NotEmpty(RULE_IDS)), None;
         }
@@ -181,13 +186,15 @@ impl Skip {
     }
 }
 
-const SKIPS: &[(&str, Skip)] = &[
-    ("rules", Skip::Rules),
-    ("managed", Skip::Managed),
-    ("redirects", Skip::Redirects),
-    ("rewrites", Skip::Rewrites),
-    ("cache.rules", Skip::CacheRules),
-    ("routes", Skip::Routes),
-    ("response_headers", Skip::ResponseHeaders),
-    ("custom_errors", Skip::CustomErrors),
-];
+impl Word for Skip {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("rules", Skip::Rules),
+        ("managed", Skip::Managed),
+        ("redirects", Skip::Redirects),
+        ("rewrites", Skip::Rewrites),
+        ("cache.rules", Skip::CacheRules),
+        ("routes", Skip::Routes),
+        ("response_headers", Skip::ResponseHeaders),
+        ("custom_errors", Skip::CustomErrors),
+    ];
+}

@@ -5,6 +5,7 @@
 mod amount;
 pub(crate) mod expression;
 mod list;
+pub(crate) mod managed;
 mod network;
 mod path;
 pub(crate) mod rule;

@@ -17,6 +17,7 @@ mod host;
 mod kind;
 mod lists;
 mod load;
+mod managed;
 mod node;
 mod phases;
 mod quoted;
@@ -54,8 +55,10 @@ pub use firewall::{
 pub use host::{HOST_BYTES_MAX, HOST_LABEL_BYTES_MAX, HostError, HostPattern, normalise as normalise_host};
 pub use kind::LIST_ENTRIES_MAX;
 pub use kind::expression::{Condition, ValueExpression};
+pub use kind::managed::{RuleRange, Target};
 pub use kind::rule::{FieldTest, Presence, RULE_ENTRIES_MAX, RULE_TEXT_BYTES_MAX, StatusRange};
 pub use lists::{LIST_FILE_BYTES_MAX, LIST_FILE_ENTRIES_MAX, LISTS_MAX, ListKind, ListValues, Lists, NamedList};
+pub use managed::{EXCLUSIONS_MAX, FailPolicy, LongerBodies, ManagedExclusion, ManagedRules, RuleSetName};
 pub use node::{
     AccessLog, Admin, CERTIFICATES_MAX, CertificateFiles, ClientAddressHeader, LISTENERS_MAX, Listener, Log, NodeCache,
     NodeCacheDisk, NodeCompression, NodeConfig, NodeFirewall, NodeGeo, NodeLimits, NodeTls, Timeouts, TlsVersion,

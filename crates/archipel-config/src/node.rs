@@ -284,6 +284,9 @@ settings! {
         settings {
             /// Events that each worker keeps for `archipel firewall events`, about 1 KiB each; the oldest go first. 0 keeps none.
             events_max: usize = Count(0, 1_000_000), 1_000;
+            /// Folder of the OWASP Core Rule Set: a release, unpacked. Without it, the one that `archipel crs install` installed is used,
+            /// or that of Debian's package modsecurity-crs.
+            crs_dir: Option<PathBuf> = Optional(AnyPath), None;
         }
     }
 }

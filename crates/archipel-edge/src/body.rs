@@ -11,6 +11,7 @@ use archipel_transport::message::StreamBody;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
+use tokio::time::Sleep;
 
 use crate::cache::Meta;
 
@@ -159,16 +160,35 @@ impl Part {
 pub(crate) struct PartsBody {
     parts: VecDeque<Part>,
     trailers: Option<Arc<HeaderMap>>,
+    /// Until when the disk may take; while it is waited for.
+    wait: Option<Pin<Box<Sleep>>>,
 }
 
 impl PartsBody {
     pub(crate) fn new(parts: impl IntoIterator<Item = Part>) -> Self {
-        Self { parts: parts.into_iter().collect(), trailers: None }
+        Self { parts: parts.into_iter().collect(), trailers: None, wait: None }
     }
 
     pub(crate) fn with_trailers(self, trailers: Arc<HeaderMap>) -> Self {
         Self { trailers: Some(trailers), ..self }
     }
+}
+
+/// The next bytes of a stored body, or its end where the disk does not answer.
+fn poll_reader(
+    reader: &mut BodyReader,
+    wait: &mut Option<Pin<Box<Sleep>>>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Bytes, DiskReadError>>> {
+    let read = reader.poll_next(cx);
+    let (BodyReader::OnDisk(stream), Poll::Pending) = (&mut *reader, &read) else {
+        *wait = None;
+        return read;
+    };
+    let sleep = wait.get_or_insert_with(|| Box::pin(tokio::time::sleep(stream.read_wait())));
+    ready!(sleep.as_mut().poll(cx));
+    stream.waited_too_long();
+    Poll::Ready(Some(Err(DiskReadError)))
 }
 
 impl Body for PartsBody {
@@ -184,7 +204,7 @@ impl Body for PartsBody {
                     return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers((*trailers).clone()))));
                 }
                 Some(Part::Bytes(bytes)) => (!bytes.is_empty()).then(|| Ok(std::mem::take(bytes))),
-                Some(Part::Stored(reader)) => ready!(reader.poll_next(cx)),
+                Some(Part::Stored(reader)) => ready!(poll_reader(reader, &mut this.wait, cx)),
             };
             match read {
                 Some(Ok(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),

@@ -17,6 +17,7 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use crate::cache::KeyHash;
 use crate::cache::rules::Ruling;
 use crate::explain::Verdict;
+use crate::firewall::managed::Pending;
 use crate::live::{Live, LiveZone};
 use crate::phases::Decided;
 use crate::worker::Worker;
@@ -145,6 +146,8 @@ pub struct Exchange {
     pub(crate) ruling: Option<Arc<Ruling>>,
     /// What the zone's other rules came to; `None` where none holds.
     pub(crate) rules: Option<Box<Decided>>,
+    /// What the managed rules saw of the request, while its reply is to be.
+    pub(crate) managed: Option<Pending>,
     /// The cache key's hash, once it was looked up.
     pub key_hash: Option<KeyHash>,
     /// What the cache did.

@@ -110,6 +110,7 @@ fn stages(ex: &mut Exchange) -> ControlFlow<Reply> {
     purge::explain(ex)?;
     phases::settings::stage(ex)?;
     firewall::judge(ex)?;
+    firewall::managed::explain(ex)?;
     phases::redirect::stage(ex)?;
     phases::rewrite::stage(ex)?;
     phases::routing::stage(ex);

@@ -15,6 +15,7 @@ use foldhash::fast::RandomState;
 use serde::Serialize;
 
 use crate::exchange::CacheResult;
+use crate::node::ZoneStored;
 
 /// Templates of one zone in one worker.
 pub const PATHS_MAX: usize = 128;
@@ -370,6 +371,8 @@ pub struct ZoneHits {
     pub zone: String,
     /// All its requests, those of paths that are not in the table included.
     pub total: Shown,
+    /// What it has in the cache now.
+    pub stored: ZoneStored,
     /// Its templates; those that sent the origin most requests first.
     pub paths: Vec<PathHits>,
 }
@@ -407,7 +410,7 @@ pub(crate) fn sum<'a>(
             let key =
                 |row: &PathHits| (std::cmp::Reverse(row.shown.to_origin()), std::cmp::Reverse(row.shown.requests));
             paths.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.path.cmp(&b.path)));
-            Some(ZoneHits { zone: name(zone)?, total: Shown::new(&total), paths })
+            Some(ZoneHits { zone: name(zone)?, total: Shown::new(&total), stored: ZoneStored::default(), paths })
         })
         .collect();
     shown.sort_by(|a, b| b.total.to_origin().cmp(&a.total.to_origin()).then_with(|| a.zone.cmp(&b.zone)));

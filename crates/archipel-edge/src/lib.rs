@@ -29,6 +29,7 @@ pub mod reasons;
 mod record;
 mod resolve;
 mod route;
+pub mod rule_files;
 mod traces;
 mod transform;
 mod worker;
@@ -37,6 +38,7 @@ mod zone;
 pub use cache::codec::fuzz as fuzz_stored_meta;
 pub use explain::{ExplainRequest, Explanation, Verdict};
 pub use firewall::event::FirewallEvent;
+pub use firewall::managed::check_managed_rules;
 pub use firewall::multipart::fuzz as fuzz_multipart;
 pub use firewall::reference::{rules_reference_json, rules_reference_text};
 pub use firewall::test::RuleTest;
@@ -44,7 +46,7 @@ pub use geo::{GeoError, check_geo};
 pub use hit_table::{PathHits, ZoneHits};
 pub use inspect::Inspection;
 pub use metrics::LiveCounts;
-pub use node::{Node, NodeError, server_settings};
+pub use node::{Node, NodeError, TierStored, ZoneStored, server_settings};
 pub use phases::encode::fuzz as fuzz_encode;
 pub use purge::{
     PURGE_RECORDS_MAX, PURGES_PER_CALL_MAX, Purge, PurgeError, PurgeRecordReport, PurgeReport, PurgesMade,

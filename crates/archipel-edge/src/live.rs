@@ -15,9 +15,11 @@ use thiserror::Error;
 use crate::cache::codings::ZoneCodings;
 use crate::cache::rules::{self, Rules};
 use crate::firewall::Firewall;
+use crate::firewall::managed::{LiveManaged, RuleSets};
 use crate::geo::{Geo, GeoError};
 use crate::phases::Phases;
 use crate::purge::{Token, TokenError};
+use crate::rule_files::RuleFilesError;
 
 /// A configuration that cannot be put to use although its documents are right.
 #[derive(Debug, Error)]
@@ -29,6 +31,14 @@ pub enum LiveError {
         zone: String,
         /// What is wrong.
         source: OriginTlsConfigError,
+    },
+    /// The managed rules of a zone.
+    #[error("zone {zone}: firewall.managed: {source}")]
+    Managed {
+        /// The zone's name.
+        zone: String,
+        /// What is wrong.
+        source: RuleFilesError,
     },
     /// The token of a zone for the PURGE method.
     #[error("zone {zone}: purge.token_file: {source}")]
@@ -62,6 +72,8 @@ pub struct Live {
     pub(crate) purge_token: Option<Token>,
     /// Where addresses are.
     pub(crate) geo: Geo,
+    /// The rule sets of the zones' managed rules.
+    pub(crate) rule_sets: Arc<RuleSets>,
 }
 
 /// A zone with what the edge derives from it.
@@ -76,6 +88,8 @@ pub struct LiveZone {
     pub(crate) rules: Option<Rules>,
     /// The firewall, where it can do anything.
     pub(crate) firewall: Option<Box<Firewall>>,
+    /// The managed rules, where they are on.
+    pub(crate) managed: Option<Box<LiveManaged>>,
     /// The rules that change requests and replies.
     pub(crate) phases: Phases,
     /// Largest object that is stored in one piece, in bytes.
@@ -135,6 +149,18 @@ impl Live {
     /// # Errors
     /// The first [`LiveError`].
     pub fn new(snapshot: Arc<Snapshot>) -> Result<Self, LiveError> {
+        Self::with(snapshot, Arc::default())
+    }
+
+    /// Compiles a snapshot that comes after this one, and keeps what both have in common.
+    ///
+    /// # Errors
+    /// The first [`LiveError`].
+    pub(crate) fn successor(&self, snapshot: Arc<Snapshot>) -> Result<Self, LiveError> {
+        Self::with(snapshot, self.rule_sets.clone())
+    }
+
+    fn with(snapshot: Arc<Snapshot>, rule_sets: Arc<RuleSets>) -> Result<Self, LiveError> {
         let name = snapshot.node.name.clone();
         let cdn_loop = archipel_http::forwarding::cdn_loop_value(&name).ok_or(LiveError::Name(name))?;
         let mut roots = Roots::default();
@@ -145,9 +171,13 @@ impl Live {
             let may_switch = phases.settings.as_ref().is_some_and(|settings| settings.sets_firewall_mode());
             let firewall = Firewall::new(zone, may_switch).map(Box::new);
             phases.reads_body |= firewall.as_ref().is_some_and(|firewall| firewall.reads_body());
+            let managed = rule_sets
+                .managed(&zone.firewall.managed, zone.firewall.mode, may_switch, &snapshot.node)
+                .map_err(|source| LiveError::Managed { zone: zone.name.to_string(), source })?;
             let live = LiveZone {
                 zone: zone.clone(),
                 firewall,
+                managed: managed.map(Box::new),
                 phases,
                 codings: ZoneCodings::new(zone),
                 policy: policy_of(zone, snapshot.node.cache.storable_bytes_max()),
@@ -163,7 +193,7 @@ impl Live {
         let file = snapshot.node.admin.purge_token_file.as_deref();
         let purge_token = file.map(Token::read).transpose().map_err(LiveError::AdminToken)?;
         let geo = Geo::open(&snapshot.node.geo)?;
-        Ok(Self { snapshot, zones, cdn_loop, address_source, purge_token, geo })
+        Ok(Self { snapshot, zones, cdn_loop, address_source, purge_token, geo, rule_sets })
     }
 
     /// The zone of a host.

@@ -7,7 +7,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use archipel_cache::{CacheCounts, DiskCounts};
+use archipel_cache::{CacheCounts, DiskCounts, TierUse, ZoneUse};
 use archipel_transport::env::TransportStats;
 
 use crate::cache::codings::NodeCodings;
@@ -354,6 +354,43 @@ pub(crate) fn disk_metrics(page: &mut String, disk: &DiskCounts) {
         let suffix = if kind == "counter" { "_total" } else { "" };
         metric(page, &format!("archipel_cache_disk_{name}{suffix}"), kind, help, &[("", value)]);
     });
+}
+
+/// What zones have in the cache.
+pub(crate) fn zone_metrics(page: &mut String, zones: &BTreeMap<String, ZoneUse>) {
+    type Row = (&'static str, &'static str, &'static str, fn(&TierUse) -> u64);
+    let rows: [Row; 5] = [
+        (
+            "archipel_cache_zone_bytes",
+            "gauge",
+            "Bytes that a zone's objects take in a tier, overhead included.",
+            |of| of.bytes,
+        ),
+        ("archipel_cache_zone_objects", "gauge", "Objects that a zone has in a tier.", |of| of.objects),
+        ("archipel_cache_zone_bytes_max", "gauge", "A zone's quota of a tier; 0 for none of its own.", |of| {
+            of.bytes_max
+        }),
+        (
+            "archipel_cache_zone_evicted_quota_total",
+            "counter",
+            "Objects evicted from a tier as their zone was at its quota.",
+            |of| of.evicted_quota,
+        ),
+        (
+            "archipel_cache_zone_refused_quota_total",
+            "counter",
+            "Objects not stored in a tier as they are too large for their zone's quota.",
+            |of| of.refused_quota,
+        ),
+    ];
+    for (name, kind, help, of) in rows {
+        let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for (zone, uses) in zones {
+            for (tier, value) in [("memory", of(&uses.memory)), ("disk", of(&uses.disk))] {
+                let _ = writeln!(page, "{name}{{zone=\"{zone}\",tier=\"{tier}\"}} {value}");
+            }
+        }
+    }
 }
 
 fn cache_metrics(page: &mut String, cache: &CacheCounts) {

@@ -1,14 +1,16 @@
 //! What all workers of a node share: the configuration in force, the store, the flights, the log.
 
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use archipel_cache::{FlightLimits, Flights, Store, StoreLimits};
+use archipel_cache::{FlightLimits, Flights, Store, StoreLimits, TierUse, ZoneQuota, ZoneUse};
 use archipel_config::{NodeCacheDisk, Snapshot};
 use archipel_transport::env::{Http2Limits, ServerSettings, TransportStats};
 use archipel_transport::h1::head::{FIELDS_MAX, HeadLimits};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::access_log::AccessLog;
@@ -20,7 +22,7 @@ use crate::firewall::event::FirewallEvent;
 use crate::hit_table::ZoneHits;
 use crate::live::{Live, LiveError};
 use crate::metrics::{LiveCounts, Metrics};
-use crate::purge::Keeper;
+use crate::purge::{HostsFile, Keeper};
 use crate::worker::{Edge, Worker};
 
 /// A node that cannot start, or a configuration that it does not take.
@@ -45,6 +47,8 @@ pub struct Node {
     pub(crate) log: Option<Arc<AccessLog>>,
     /// Keeps the purge journal, once there is one.
     pub(crate) purges: OnceLock<Keeper>,
+    /// Keeps which zone has each host, once there is a state folder.
+    pub(crate) hosts: OnceLock<HostsFile>,
     /// Stored responses that are being revalidated in the background.
     pub(crate) revalidations: AtomicUsize,
     metrics: Metrics,
@@ -53,6 +57,43 @@ pub struct Node {
 /// Bits that an attacker does not know. Not for keys of cryptography.
 pub(crate) fn random() -> u64 {
     std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+/// The quotas of a configuration's zones, and the bytes of its disk tier.
+fn quotas(snapshot: &Snapshot) -> (Vec<ZoneQuota>, u64) {
+    let quotas = snapshot.zones.iter().map(|zone| ZoneQuota {
+        zone: zone.id,
+        memory_bytes_max: zone.cache.memory_bytes_max,
+        disk_bytes_max: zone.cache.disk_bytes_max,
+    });
+    let has_any = |quota: &ZoneQuota| quota.memory_bytes_max > 0 || quota.disk_bytes_max > 0;
+    (quotas.filter(has_any).collect(), snapshot.node.cache.disk.bytes_max)
+}
+
+/// What one zone has in the cache.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ZoneStored {
+    /// In memory.
+    pub memory: TierStored,
+    /// On the disk.
+    pub disk: TierStored,
+}
+
+/// What one zone has in one tier of the cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TierStored {
+    /// Objects.
+    pub objects: u64,
+    /// Bytes that they take, overhead included.
+    pub bytes: u64,
+    /// The zone's quota; 0 for none of its own.
+    pub bytes_max: u64,
+}
+
+impl TierStored {
+    fn new(of: &TierUse) -> Self {
+        Self { objects: of.objects, bytes: of.bytes, bytes_max: of.bytes_max }
+    }
 }
 
 /// The seed of the keys' hashes: kept beside the disk tier, which is found again under the same hashes only.
@@ -81,6 +122,8 @@ impl Node {
             purge_scopes_max: config.cache.purge_scopes_max,
             ..StoreLimits::default()
         }));
+        let (zones, disk_bytes_max) = quotas(&live.snapshot);
+        store.set_quotas(&zones, disk_bytes_max);
         let log = AccessLog::open(&config.log.access, config.log.queue_records_max).map_err(NodeError::Log)?;
         let flights = Flights::new(store.clone(), FlightLimits::default());
         let key_seed = key_seed(&config.cache.disk);
@@ -93,6 +136,7 @@ impl Node {
             key_seed,
             log,
             purges: OnceLock::new(),
+            hosts: OnceLock::new(),
             revalidations: AtomicUsize::new(0),
             metrics: Metrics::default(),
         }))
@@ -127,10 +171,12 @@ impl Node {
     /// [`NodeError`]; the old configuration stays.
     pub fn reload(&self, mut snapshot: Snapshot) -> Result<(), NodeError> {
         snapshot.generation = self.live().snapshot.generation + 1;
-        let live = Live::new(Arc::new(snapshot))?;
         let before = self.live();
+        let live = before.successor(Arc::new(snapshot))?;
+        let (zones, disk_bytes_max) = quotas(&live.snapshot);
         self.live.store(Arc::new(live));
-        self.purge_moved(&before.snapshot);
+        self.purge_moved_since(&before.snapshot);
+        self.store.set_quotas(&zones, disk_bytes_max);
         self.reopen_log();
         Ok(())
     }
@@ -148,16 +194,24 @@ impl Node {
     pub fn metrics(&self, transport: &TransportStats) -> String {
         let mut page = self.metrics.render(transport, &self.store.counts(), &self.codings);
         self.metrics.firewall_metrics(&mut page, self.zone_names());
+        self.live().rule_sets.metrics(&mut page);
         crate::purge::metrics(&mut page, self.purges.get());
         if let Some(disk) = self.store.disk() {
             crate::metrics::disk_metrics(&mut page, &disk.counts());
         }
+        crate::metrics::zone_metrics(&mut page, &self.zone_uses());
         page
     }
 
     /// What the cache did for each path, by zone; the zones and paths that sent the origin most come first.
     pub fn hit_table(&self) -> Vec<ZoneHits> {
-        self.metrics.hit_table(self.zone_names())
+        let mut zones = self.metrics.hit_table(self.zone_names());
+        let stored = self.zones_stored();
+        for zone in &mut zones {
+            let of_zone = stored.iter().find(|(name, _)| *name == zone.zone);
+            zone.stored = of_zone.map(|(_, stored)| stored.clone()).unwrap_or_default();
+        }
+        zones
     }
 
     /// The firewall's last events, the newest first.
@@ -168,6 +222,27 @@ impl Node {
     fn zone_names(&self) -> impl Fn(u32) -> Option<String> + use<> {
         let snapshot = self.snapshot();
         move |id| snapshot.zones.iter().find(|zone| zone.id == id).map(|zone| zone.name.to_string())
+    }
+
+    /// What each zone has in the cache, by name. Zones that are no longer configured are one, without a name: what they had leaves
+    /// when room is needed.
+    fn zone_uses(&self) -> BTreeMap<String, ZoneUse> {
+        let snapshot = self.snapshot();
+        let names: HashMap<u32, &str> = snapshot.zones.iter().map(|zone| (zone.id, &*zone.name)).collect();
+        let mut uses: BTreeMap<String, ZoneUse> = BTreeMap::new();
+        for of_zone in self.store.zone_uses() {
+            let name = names.get(&of_zone.zone).copied().unwrap_or_default();
+            uses.entry(name.to_owned()).or_default().add(&of_zone);
+        }
+        uses
+    }
+
+    /// What each zone has in the cache, by name; those with most come first.
+    pub fn zones_stored(&self) -> Vec<(String, ZoneStored)> {
+        let stored = |of: &ZoneUse| ZoneStored { memory: TierStored::new(&of.memory), disk: TierStored::new(&of.disk) };
+        let mut zones: Vec<_> = self.zone_uses().iter().map(|(name, of)| (name.clone(), stored(of))).collect();
+        zones.sort_by_key(|(_, stored)| std::cmp::Reverse(stored.memory.bytes + stored.disk.bytes));
+        zones
     }
 
     /// Sums for a live line.

@@ -49,6 +49,9 @@ async fn fetch(ex: &mut Exchange, plan: cache::Plan) -> ControlFlow<Reply, Reply
 pub(crate) async fn from_origin(ex: &mut Exchange, plan: cache::Plan) -> ControlFlow<Reply, Reply> {
     let route = route::stage(ex)?;
     let asked = origin::request(ex, &route, &plan);
-    let reply = origin::fetch(ex, &route, asked).await;
+    let mut reply = origin::fetch(ex, &route, asked).await;
+    if let Ok(reply) = &mut reply {
+        firewall::managed::inspect(ex, reply).await?;
+    }
     cache::on_reply(ex, &route, plan, reply).await
 }

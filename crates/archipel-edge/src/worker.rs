@@ -21,6 +21,7 @@ use crate::access_log::WorkerLog;
 use crate::clock::SystemTime;
 use crate::error_page::{self, Failure};
 use crate::exchange::{Asked, CacheResult, Exchange, Times};
+use crate::firewall::managed::ManagedWorker;
 use crate::live::Live;
 use crate::metrics::WorkerMetrics;
 use crate::node::Node;
@@ -42,6 +43,8 @@ pub struct Worker {
     /// Spans on their way to a collector.
     pub traces: Traces,
     pub(crate) pool: Arc<Pool>,
+    /// What evaluates managed rules.
+    pub(crate) managed: ManagedWorker,
     ids: Ids,
 }
 
@@ -49,7 +52,15 @@ impl Worker {
     pub(crate) fn new(node: Arc<Node>, metrics: Arc<WorkerMetrics>) -> Arc<Self> {
         let log = node.log.clone().map(WorkerLog::new);
         let traces = Traces::new(&node.live().snapshot.node.traces);
-        Arc::new(Self { pool: Pool::new(metrics.clone()), metrics, log, traces, ids: Ids::new(), node })
+        Arc::new(Self {
+            pool: Pool::new(metrics.clone()),
+            metrics,
+            log,
+            traces,
+            managed: ManagedWorker::default(),
+            ids: Ids::new(),
+            node,
+        })
     }
 
     /// Runs on the worker's runtime until its node goes.
@@ -64,6 +75,7 @@ impl Worker {
             }
             worker.pool.sweep();
             worker.node.store.reclaim(RECLAIM_SLOTS);
+            worker.node.store.shrink_zones(RECLAIM_SLOTS);
             if worker.traces.has_spans() {
                 worker.traces.send(&worker.pool.resolver, &worker.metrics).await;
             }
@@ -75,7 +87,7 @@ impl Worker {
     }
 }
 
-/// Stored objects looked at for purged ones in one tick.
+/// Stored objects looked at for purged ones in one tick, and evicted from zones that are above a lowered quota.
 const RECLAIM_SLOTS: usize = 512;
 
 /// 128-bit ids that do not repeat: a counter under a random start, mixed so that neighbours do not look alike.
@@ -125,6 +137,7 @@ impl Edge {
             zone: None,
             ruling: None,
             rules: None,
+            managed: None,
             key_hash: None,
             cache: CacheResult::None,
             tier: None,
@@ -158,6 +171,7 @@ pub(crate) fn imagined(worker: Arc<Worker>, asked: Asked, client: IpAddr) -> Exc
         zone: None,
         ruling: None,
         rules: None,
+        managed: None,
         key_hash: None,
         cache: CacheResult::None,
         tier: None,

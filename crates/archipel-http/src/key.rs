@@ -24,7 +24,8 @@ pub struct CacheKey<'a> {
 }
 
 impl CacheKey<'_> {
-    /// The 128-bit hash under a seed that clients do not know.
+    /// The 128-bit hash under a seed that clients do not know. Its upper half is that of zone and URL ([`url_half`]), whatever the
+    /// zone adds.
     pub fn hash(&self, seed: (u64, u64)) -> u128 {
         let mut hasher = KeyHasher::new(seed);
         hasher.write(&self.zone.to_le_bytes());
@@ -32,8 +33,12 @@ impl CacheKey<'_> {
         hasher.write(b":");
         hasher.write_field(self.host.as_bytes());
         hasher.write_field(self.path_and_query.as_bytes());
+        let url = url_half(hasher.clone().finish());
+        if self.extra.is_empty() {
+            return plain_hash(url);
+        }
         hasher.write_field(self.extra.as_bytes());
-        hasher.finish()
+        u128::from(url) << 64 | u128::from(hasher.finish() as u64)
     }
 
     /// The key as text, to be kept with the object: `7 https://host/path?query` and, behind a space, what the zone adds.
@@ -64,6 +69,20 @@ impl CacheKey<'_> {
         }
         parts_match && rest.is_empty()
     }
+}
+
+/// The half of a key's hash that all keys of one URL in one zone share.
+pub fn url_half(hash: u128) -> u64 {
+    (hash >> 64) as u64
+}
+
+/// The hash of the key to which the zone adds nothing, from the half of its URL.
+pub fn plain_hash(url: u64) -> u128 {
+    // The finalizer of splitmix64: a bijection, so that nothing of the half is lost in the part that a table may go by.
+    let mut mixed = url ^ (url >> 30);
+    mixed = mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    u128::from(url) << 64 | u128::from(mixed ^ (mixed >> 31))
 }
 
 fn eat(rest: &mut &[u8], part: &[u8]) -> bool {
@@ -119,5 +138,15 @@ mod tests {
             assert_ne!(KEY.hash(SEED), other.hash(SEED), "{other:?}");
         }
         assert_ne!(KEY.hash(SEED), KEY.hash((1, 3)));
+    }
+
+    #[test]
+    fn all_keys_of_a_url_share_one_half_of_their_hashes() {
+        let mobile = CacheKey { extra: "mobile", ..KEY };
+        assert_eq!(url_half(mobile.hash(SEED)), url_half(KEY.hash(SEED)));
+        assert_eq!(plain_hash(url_half(mobile.hash(SEED))), KEY.hash(SEED));
+        for other in [CacheKey { zone: 8, ..mobile }, CacheKey { path_and_query: "/b?c=2", ..mobile }] {
+            assert_ne!(url_half(other.hash(SEED)), url_half(KEY.hash(SEED)), "{other:?}");
+        }
     }
 }

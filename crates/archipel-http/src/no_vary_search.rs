@@ -148,6 +148,7 @@ fn strings(list: &InnerList) -> Option<Box<[Box<[u8]>]>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderMap;
 
     #[track_caller]
     fn check(field: &str, one: &str, other: &str, expected: bool) {

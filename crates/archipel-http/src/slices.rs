@@ -6,6 +6,7 @@
 use http::header::{self, HeaderMap};
 use http::status::StatusCode;
 
+use crate::key::{plain_hash, url_half};
 use crate::partial::may_combine;
 use crate::range::{self, ByteRange, ContentRange, RangeSpec};
 use crate::siphash::KeyHasher;
@@ -89,12 +90,13 @@ pub fn identity(seed: (u64, u64), etag: &[u8], variant: &[u8], grid: &Grid, sequ
     hasher.finish()
 }
 
-/// The hash and the text of the key of slice `number`, under the key of its representation.
+/// The hash and the text of the key of slice `number`, under the key of its representation. The hash is not one of its URL's:
+/// only the representation leads to its slices, of which there may be many.
 pub fn slice_key(seed: (u64, u64), key: &str, identity: u128, number: u64) -> (u128, Box<str>) {
     let text = format!("{key} slice={identity:032x}.{number}");
     let mut hasher = KeyHasher::new(seed);
     hasher.write(text.as_bytes());
-    (hasher.finish(), text.into_boxed_str())
+    (plain_hash(url_half(hasher.finish())), text.into_boxed_str())
 }
 
 /// What the reply to the request for some slices is worth.

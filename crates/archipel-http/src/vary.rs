@@ -268,9 +268,11 @@ pub fn normalise<'a>(request: &'a HeaderMap, name: &HeaderName) -> Option<Normal
         }
         return Some(NormalValue::Rewritten(rewrite(first, form)));
     };
+    // HTTP/2 splits `Cookie`, and whoever joins it does so with another separator (RFC 9113 section 8.2.3).
+    let separator: &[u8] = if *name == header::COOKIE { b"; " } else { b"," };
     let mut joined: SmallVec<[u8; 128]> = SmallVec::from_slice(first);
     for line in std::iter::once(second).chain(lines) {
-        joined.push(b',');
+        joined.extend_from_slice(separator);
         joined.extend_from_slice(line.as_bytes());
     }
     if joined.len() > SELECTING_VALUE_BYTES_MAX {

@@ -95,6 +95,8 @@ fn lists_are_normalised_and_free_text_is_not() {
     check("Foo", &[("foo", "\"1, 2\"")], &[("foo", "\"1,2\"")], false);
     check("User-Agent", &[("user-agent", "a (b, c)")], &[("user-agent", "a (b,c)")], false);
     check("Cookie", &[("cookie", "a=1")], &[("cookie", "a=2")], false);
+    check("Cookie", &[("cookie", "a=1; b=2")], &[("cookie", "a=1"), ("cookie", "b=2")], true);
+    check("Cookie", &[("cookie", "a=1,b=2")], &[("cookie", "a=1"), ("cookie", "b=2")], false);
 }
 
 #[test]

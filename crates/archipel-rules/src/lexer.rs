@@ -206,17 +206,16 @@ impl<'a> Lexer<'a> {
         let (negative, digits) = rest.strip_prefix('-').map_or((false, rest), |rest| (true, rest));
         let end = digits.find(|letter: char| !letter.is_ascii_alphanumeric()).unwrap_or(digits.len());
         let digits = &digits[..end];
+        if !digits.starts_with(|first: char| first.is_ascii_digit()) {
+            return Err(Diagnostic::new(Code::Unexpected, self.next_span(), "expected a number"));
+        }
         self.at += usize::from(negative) + end;
-        let span = Span::new(start, self.at.max(start + 1).min(self.text.len()));
+        let span = Span::new(start, self.at);
         let (digits, radix) = match (digits.strip_prefix("0x"), digits) {
             (Some(hex), _) => (hex, 16),
             (None, octal) if octal.len() > 1 && octal.starts_with('0') => (octal, 8),
             (None, decimal) => (decimal, 10),
         };
-        if digits.is_empty() || digits.starts_with(['+', '-']) {
-            let span = self.next_span().to(span).min_start(span);
-            return Err(Diagnostic::new(Code::Unexpected, span, "expected a number"));
-        }
         let number = i128::from_str_radix(digits, radix).ok();
         let number = number.and_then(|number| i64::try_from(if negative { -number } else { number }).ok());
         number.map(|number| (number, span)).ok_or_else(|| {
@@ -276,12 +275,6 @@ impl<'a> Lexer<'a> {
             return Ok((Literal::Ip(address.to_canonical()), Span::new(start, self.at)));
         }
         self.number().map(|(number, span)| (Literal::Int(number), span))
-    }
-}
-
-impl Span {
-    fn min_start(self, other: Self) -> Self {
-        Self { start: self.start.min(other.start), end: self.end.max(other.start) }
     }
 }
 

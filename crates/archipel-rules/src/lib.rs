@@ -48,7 +48,6 @@ pub mod limits;
 mod list;
 mod parser;
 mod program;
-mod reference;
 mod regexes;
 mod sets;
 #[cfg(test)]
@@ -64,6 +63,5 @@ pub use field_map::FieldMap;
 pub use functions::{Function, FunctionSpec, Place};
 pub use index::{Matches, RuleIndex};
 pub use list::{HostSet, List, ListItems, ListKind, Lists, WrongKind};
-pub use reference::reference_markdown;
 pub use sets::{AddressError, AddressRange, AddressSet, IntSet};
 pub use value::{Array, EmptyMap, MapSource, Scalar, Type, Value};

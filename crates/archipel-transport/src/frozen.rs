@@ -19,6 +19,9 @@ struct Line {
     name: u16,
 }
 
+/// Lines that are taken from what somebody kept: as many as fit a map. No head that was received has nearly so many.
+const LINES_MAX: usize = 16_384;
+
 /// Fields of a stored response as HTTP/1.1 field lines in one buffer, with an index of eight bytes a line.
 #[derive(Debug)]
 pub struct FrozenFields {
@@ -57,7 +60,7 @@ impl FrozenFields {
             let line = line.get(..memchr::memchr(b'\n', line)?)?.strip_suffix(b"\r")?;
             let (name, value) = line.split_at_checked(memchr::memchr(b':', line)?)?;
             let value = value.strip_prefix(b": ")?;
-            if !is_name(name) || !is_value(value) {
+            if !is_name(name) || !is_value(value) || index.len() == LINES_MAX {
                 return None;
             }
             index.push(Line { start: at as u32, name: u16::try_from(name.len()).ok()? });
@@ -89,12 +92,12 @@ impl FrozenFields {
 
     /// The fields as a map, for who changes them. Its values share the lines' buffer.
     pub fn to_map(&self) -> HeaderMap {
-        let mut map = HeaderMap::with_capacity(self.index.len());
+        let mut map = HeaderMap::with_capacity(self.index.len().min(LINES_MAX));
         for (name, value) in self.iter() {
             let value = if value.is_empty() { Bytes::new() } else { self.lines.slice_ref(value) };
             // Both are what they were when they were frozen: nothing is left out here.
             if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_maybe_shared(value)) {
-                map.append(name, value);
+                let _ = map.try_append(name, value);
             }
         }
         map

@@ -62,6 +62,9 @@ fn what_would_not_be_written_is_not_read() {
     ] {
         assert!(FrozenFields::from_lines(Bytes::copy_from_slice(bad)).is_none(), "{}", bad.escape_ascii());
     }
+    let lines = |count| FrozenFields::from_lines(Bytes::from("a: \r\n".repeat(count)));
+    assert_eq!(lines(LINES_MAX).expect("not too many").to_map().len(), LINES_MAX);
+    assert!(lines(LINES_MAX + 1).is_none());
     // Whatever bytes: what is taken is what a map would give.
     for at in 0..good.len() {
         for byte in 0..=255 {

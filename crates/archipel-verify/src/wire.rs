@@ -33,8 +33,10 @@ pub(crate) fn is_sealed(key: &[u8; 32], bytes: &[u8]) -> bool {
 }
 
 fn mac(key: &[u8; 32], content: &[u8]) -> Hmac<Sha256> {
-    // A key of any length is taken.
-    let mut mac = <Hmac<Sha256>>::new_from_slice(key).unwrap_or_else(|_| unreachable!());
+    // A key shorter than a block is padded with zeros (RFC 2104 section 2).
+    let mut block = [0; 64];
+    block[..key.len()].copy_from_slice(key);
+    let mut mac = Hmac::<Sha256>::new(&block.into());
     mac.update(content);
     mac
 }

@@ -36,6 +36,9 @@ pub enum Command {
     /// Try expressions of the rules language, and list what they can read
     #[command(subcommand)]
     Rules(RulesCommand),
+    /// Install the OWASP Core Rule Set for the firewall, or take the last version back
+    #[command(subcommand)]
+    Crs(CrsCommand),
     /// Make the running node read its configuration and certificates again, all or nothing
     Reload(WhichNode),
     /// Show what the running node is doing
@@ -164,6 +167,22 @@ pub struct InspectArgs {
 pub enum FirewallCommand {
     /// Show the last events: what was blocked, logged or passed over, by which rule
     Events(EventsArgs),
+    /// Turn what the managed rules found into exclusions for a zone's document: read them before you paste them
+    Suggest(SuggestArgs),
+}
+
+/// Arguments of `firewall suggest`.
+#[derive(Debug, Args)]
+pub struct SuggestArgs {
+    /// Only of this zone
+    #[arg(long, value_name = "ZONE")]
+    pub zone: Option<String>,
+    /// Leave out what fewer visitors set off
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub visitors_min: usize,
+    /// The node to talk to.
+    #[command(flatten)]
+    pub which: WhichNode,
 }
 
 /// Arguments of `firewall events`.
@@ -258,6 +277,44 @@ pub struct PurgeArgs {
     /// The node to talk to.
     #[command(flatten)]
     pub which: WhichNode,
+}
+
+/// `crs ...`
+#[derive(Debug, Subcommand)]
+pub enum CrsCommand {
+    /// Install a release archive (.tar.gz) and use it; it is loaded first, and refused if the engine cannot
+    Install(CrsInstallArgs),
+    /// Show what is installed and what is in use
+    List(WhichNode),
+    /// Use the version before again
+    Rollback(WhichNode),
+}
+
+/// Arguments of `crs install`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  archipel crs install coreruleset-4.28.0-minimal.tar.gz
+  archipel crs install --sha256 HEX https://example.com/coreruleset-4.28.0-minimal.tar.gz")]
+pub struct CrsInstallArgs {
+    /// File, or URL, of a release archive
+    #[arg(value_name = "ARCHIVE")]
+    pub source: String,
+    /// Checksum that the archive must have; required for a URL
+    #[arg(long, value_name = "HEX", value_parser = sha256)]
+    pub sha256: Option<String>,
+    /// PEM file with the certificates that the server of the URL is verified against, instead of the system's
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// The node to install for.
+    #[command(flatten)]
+    pub which: WhichNode,
+}
+
+fn sha256(text: &str) -> Result<String, String> {
+    if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(text.to_owned());
+    }
+    Err("a SHA-256 checksum has 64 hexadecimal digits".to_owned())
 }
 
 /// `config ...`
@@ -363,10 +420,14 @@ mod tests {
         check("purge --tag b", Err("--zone"));
         check("firewall", Err("events"));
         check("firewall events --zone a --limit 5 --json", Ok(()));
+        check("firewall suggest --zone a --visitors-min 5 --json", Ok(()));
         check("rules fields --json", Ok(()));
         check("rules test ssl --request r", Ok(()));
         check("rules test ssl", Err("--request"));
         check("rules test ssl --request r --zone z", Err("--config"));
+        check("crs install a.tar.gz", Ok(()));
+        check("crs install a.tar.gz --sha256 abc", Err("64 hexadecimal digits"));
+        check("crs list --state-dir s", Ok(()));
         check("config show d", Ok(()));
         check("config schema", Ok(()));
         check("completions bash", Ok(()));

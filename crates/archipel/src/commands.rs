@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use archipel_config::Snapshot;
-use archipel_edge::Node;
+use archipel_edge::{Node, TierStored};
 use archipel_transport::tls::certificates::CertificateTable;
 use clap::CommandFactory as _;
 
@@ -14,13 +14,14 @@ use crate::cli::{CacheCommand, CheckArgs, Cli, ConfigCommand, ExplainArgs, Purge
 use crate::control::client::Control;
 use crate::control::{
     ExplainAnswer, ExplainCall, InspectAnswer, PurgeAnswer, PurgeCall, ReloadAnswer, StatusAnswer, TagCall,
+    ZoneCacheAnswer,
 };
 use crate::curl::{self, PASTED_BYTES_MAX, Pasted};
 use crate::files;
 use crate::say::{self, Style};
 use crate::up::certificates;
 
-/// `check`: every problem of the documents and of the certificates that they name.
+/// `check`: every problem of the documents, and of the certificates, databases and rule files that they name.
 pub fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let folder = args.folder.as_ref().or(args.config.as_ref()).context("which folder?")?;
     let (diagnostics, snapshot) = match Snapshot::load_dir(folder) {
@@ -30,13 +31,15 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let (errors, warnings) = snapshot.as_ref().map_or_else(Default::default, check_certificates);
     let geo = snapshot.as_ref().and_then(|snapshot| archipel_edge::check_geo(&snapshot.node.geo).err());
     let geo: Vec<String> = geo.iter().map(|error| format!("geo: {error}")).collect();
-    let good = snapshot.is_some() && errors.is_empty() && geo.is_empty();
+    let rules = snapshot.as_ref().map(archipel_edge::check_managed_rules).unwrap_or_default();
+    let good = snapshot.is_some() && errors.is_empty() && geo.is_empty() && rules.is_empty();
     if args.json {
         let mut json = diagnostics.to_json();
         if let Some(object) = json.as_object_mut() {
             object.insert("ok".to_owned(), good.into());
             object.insert("certificate_errors".to_owned(), errors.into());
             object.insert("geo_errors".to_owned(), geo.into());
+            object.insert("rule_errors".to_owned(), rules.into());
             object.insert("certificate_warnings".to_owned(), warnings.into());
         }
         say::out(&format!("{json:#}\n"))?;
@@ -45,7 +48,7 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let style = Style::of(&std::io::stdout());
     let mut text = diagnostics.render(say::colours(&std::io::stdout()));
     let error = format!("{}error{}", style.red, style.reset);
-    for (words, list) in [(&*error, &errors), (&*error, &geo), ("warning", &warnings)] {
+    for (words, list) in [(&*error, &errors), (&*error, &geo), (&*error, &rules), ("warning", &warnings)] {
         text.extend(list.iter().map(|line| format!("{words}: {line}\n")));
     }
     if let Some(snapshot) = snapshot.filter(|_| good) {
@@ -255,8 +258,30 @@ pub fn status(which: &WhichNode) -> anyhow::Result<ExitCode> {
         say::thousands(answer.refused),
         say::thousands(answer.connections_open),
     ));
+    cache_of_zones(&mut text, &answer.cache);
     say::out(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Zones whose part of the cache `status` shows; `--json` has all.
+const STATUS_ZONES_MAX: usize = 10;
+
+fn cache_of_zones(text: &mut String, zones: &[ZoneCacheAnswer]) {
+    let tier = |tier: &TierStored| {
+        let quota = if tier.bytes_max > 0 { format!(" of {}", say::bytes(tier.bytes_max)) } else { String::new() };
+        format!(
+            "{} ({}{quota})",
+            plural(usize::try_from(tier.objects).unwrap_or(usize::MAX), "object"),
+            say::bytes(tier.bytes)
+        )
+    };
+    for zone in zones.iter().take(STATUS_ZONES_MAX) {
+        let name = if zone.zone.is_empty() { "zones no longer configured" } else { &zone.zone };
+        text.push_str(&format!("  cache of {name}: {} in memory, {} on disk\n", tier(&zone.memory), tier(&zone.disk)));
+    }
+    if let Some(more) = zones.len().checked_sub(STATUS_ZONES_MAX).filter(|more| *more > 0) {
+        text.push_str(&format!("  and the cache of {}: see --json\n", plural(more, "zone")));
+    }
 }
 
 /// `config ...`

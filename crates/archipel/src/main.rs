@@ -6,8 +6,10 @@ mod allocator;
 mod cli;
 mod commands;
 mod control;
+mod crs;
 mod curl;
 mod files;
+mod firewall;
 mod log;
 mod rules;
 mod sample;
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         Command::Cache(command) => commands::cache(&command),
         Command::Firewall(command) => rules::firewall(&command),
         Command::Rules(command) => rules::rules(&command),
+        Command::Crs(command) => crs::run(&command),
         Command::Reload(which) => commands::reload(&which),
         Command::Status(which) => commands::status(&which),
         Command::Config(command) => commands::config(&command),

@@ -13,6 +13,7 @@ use crate::cli::{EventsArgs, FirewallCommand, RulesCommand, RulesTestArgs};
 use crate::commands::{self, control};
 use crate::control::{EventsAnswer, EventsCall};
 use crate::curl;
+use crate::firewall;
 use crate::say;
 
 /// Largest request file in bytes.
@@ -20,8 +21,10 @@ const REQUEST_BYTES_MAX: u64 = 16 << 20;
 
 /// `firewall ...`
 pub fn firewall(command: &FirewallCommand) -> anyhow::Result<ExitCode> {
-    let FirewallCommand::Events(args) = command;
-    events(args)
+    match command {
+        FirewallCommand::Events(args) => events(args),
+        FirewallCommand::Suggest(args) => firewall::suggest(args),
+    }
 }
 
 fn events(args: &EventsArgs) -> anyhow::Result<ExitCode> {
@@ -57,7 +60,11 @@ pub fn rules(command: &RulesCommand) -> anyhow::Result<ExitCode> {
         RulesCommand::Test(args) => match test(args) {
             Ok(code) => Ok(code),
             Err(error) => {
-                say::error(&error);
+                match error.to_string() {
+                    // The language shows its own problems, with the place.
+                    shown if shown.starts_with("error[") => eprint!("{shown}"),
+                    _ => say::error(&error),
+                }
                 Ok(ExitCode::from(2))
             }
         },

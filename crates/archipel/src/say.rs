@@ -29,6 +29,20 @@ pub fn out(text: &str) -> std::io::Result<()> {
     }
 }
 
+/// A number of bytes for people.
+pub fn bytes(n: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if n < 1024 {
+        return format!("{n} B");
+    }
+    let (mut value, mut at) = (n as f64 / 1024.0, 0);
+    while value >= 1024.0 && at + 1 < UNITS.len() {
+        value /= 1024.0;
+        at += 1;
+    }
+    format!("{value:.1} {}", UNITS[at])
+}
+
 /// Styles that are empty where colours are not wanted.
 #[derive(Clone, Copy)]
 pub struct Style {

@@ -26,13 +26,12 @@ pub fn judge(root: &Path) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// What derives from the code, by the name of its markers: the settings table, the groups of the conformance set, the fields and
-/// functions of the rules language, and what the firewall blocks and libmodsecurity does not, or the other way round.
-fn derivations(root: &Path) -> Result<[(&'static str, String); 4]> {
+/// What derives from the code, by the name of its markers: the settings table, the groups of the conformance set, and
+/// what the firewall blocks and libmodsecurity does not, or the other way round.
+fn derivations(root: &Path) -> Result<[(&'static str, String); 3]> {
     Ok([
         ("settings", archipel_config::settings_markdown()),
         ("conformance", crate::conformance::markdown(root)?),
-        ("rules", archipel_rules::reference_markdown()),
         ("waf-differences", crate::waf::compare::markdown(root)?),
     ])
 }

@@ -7,11 +7,13 @@ use super::index::Place;
 use super::pool::Waited;
 use super::segment::Segment;
 use super::shelf::{ReadFailure, Shelf};
+use crate::stats::count;
 use bytes::Bytes;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 /// What is read at once, as long as few are reading.
 const PIECE_BYTES: u64 = 256 << 10;
@@ -124,6 +126,19 @@ impl DiskStream {
     /// Bytes still to come.
     pub fn remaining(&self) -> u64 {
         self.end - self.at
+    }
+
+    /// How long the next bytes may be waited for. Bound the wait by it, and say so with [`DiskStream::waited_too_long`].
+    pub fn read_wait(&self) -> Duration {
+        self.body.0.shelf.body_wait
+    }
+
+    /// The wait for the next bytes was given up: the body ends with an error, and it counts like a failure of the disk.
+    pub fn waited_too_long(&mut self) {
+        self.failed = true;
+        self.ahead = None;
+        count(&self.body.0.shelf.stats.dropped_body_wait);
+        self.body.0.shelf.read_failed(&std::io::ErrorKind::TimedOut.into());
     }
 
     fn fetch(&self, at: u64) -> Option<Waited<Result<Bytes, ReadFailure>>> {

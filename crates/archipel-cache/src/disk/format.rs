@@ -15,7 +15,7 @@
 use crc32fast::Hasher;
 
 /// Version of everything in this file. Segments of another version are dropped when the tier is opened.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// Bytes of a segment's start.
 pub(crate) const START_BYTES: u64 = 64;
 /// Bytes of a record's header.
@@ -88,6 +88,8 @@ pub(crate) struct Start {
     pub(crate) id: u32,
     /// Tells the keys' seed: hashes made with another one find nothing.
     pub(crate) seed_print: u64,
+    /// The zone whose log it belongs to, as it had a quota; `None` for the shared log.
+    pub(crate) zone: Option<u32>,
 }
 
 impl Start {
@@ -98,6 +100,8 @@ impl Start {
         out.extend_from_slice(&u32::from(self.solo).to_le_bytes());
         out.extend_from_slice(&self.id.to_le_bytes());
         out.extend_from_slice(&self.seed_print.to_le_bytes());
+        out.extend_from_slice(&u32::from(self.zone.is_some()).to_le_bytes());
+        out.extend_from_slice(&self.zone.unwrap_or(0).to_le_bytes());
         out.resize(START_BYTES as usize - 4, 0);
         let crc = sum(0, &[&out]);
         out.extend_from_slice(&crc.to_le_bytes());
@@ -114,7 +118,9 @@ impl Start {
             return None;
         }
         let solo = fields.u32()? == 1;
-        Some(Self { solo, id: fields.u32()?, seed_print: fields.u64()? })
+        let (id, seed_print) = (fields.u32()?, fields.u64()?);
+        let (own, zone) = (fields.u32()? == 1, fields.u32()?);
+        Some(Self { solo, id, seed_print, zone: own.then_some(zone) })
     }
 }
 
@@ -155,6 +161,8 @@ pub(crate) struct Header {
     /// Tag of the variant; 0 without `Vary`.
     pub(crate) variant: u32,
     pub(crate) zone: u32,
+    /// See [`Entry::epoch`].
+    pub(crate) epoch: u32,
 }
 
 impl Header {
@@ -171,6 +179,7 @@ impl Header {
         out.extend_from_slice(&self.meta_bytes.to_le_bytes());
         out.extend_from_slice(&self.variant.to_le_bytes());
         out.extend_from_slice(&self.zone.to_le_bytes());
+        out.extend_from_slice(&self.epoch.to_le_bytes());
         out.resize(HEADER_BYTES - 4, 0);
         let crc = sum(0, &[&out, meta]);
         out.extend_from_slice(&crc.to_le_bytes());
@@ -193,6 +202,7 @@ impl Header {
             meta_bytes: fields.u32()?,
             variant: fields.u32()?,
             zone: fields.u32()?,
+            epoch: fields.u32()?,
         };
         (header.meta_bytes as usize <= META_BYTES_MAX).then_some(header)
     }
@@ -230,6 +240,9 @@ pub(crate) struct Entry {
     pub(crate) variant: u32,
     pub(crate) stored_at: u32,
     pub(crate) zone: u32,
+    /// How many solos had been completed when the record was written, a solo's own record included: files that are written at the same
+    /// time are read in the order of their records by it.
+    pub(crate) epoch: u32,
 }
 
 impl Entry {
@@ -237,7 +250,7 @@ impl Entry {
         out.extend_from_slice(&self.hash.to_le_bytes());
         out.extend_from_slice(&self.stamp.to_le_bytes());
         out.extend_from_slice(&self.at.to_le_bytes());
-        for number in [self.bytes, self.variant, self.stored_at, self.zone, self.kind.number(), 0] {
+        for number in [self.bytes, self.variant, self.stored_at, self.zone, self.kind.number(), self.epoch] {
             out.extend_from_slice(&number.to_le_bytes());
         }
     }
@@ -247,7 +260,8 @@ impl Entry {
         let hash = u128::from_le_bytes(fields.take()?);
         let (stamp, at) = (fields.u64()?, fields.u64()?);
         let (bytes, variant, stored_at, zone) = (fields.u32()?, fields.u32()?, fields.u32()?, fields.u32()?);
-        Some(Self { kind: Kind::of(fields.u32()?)?, hash, stamp, at, bytes, variant, stored_at, zone })
+        let (kind, epoch) = (Kind::of(fields.u32()?)?, fields.u32()?);
+        Some(Self { kind, hash, stamp, at, bytes, variant, stored_at, zone, epoch })
     }
 }
 

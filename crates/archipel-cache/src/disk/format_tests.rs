@@ -12,6 +12,7 @@ const HEADER: Header = Header {
     meta_bytes: 5,
     variant: 3,
     zone: 11,
+    epoch: 12,
 };
 
 #[test]
@@ -40,7 +41,7 @@ fn a_header_comes_back_and_no_flipped_bit_passes() {
 
 #[test]
 fn a_start_comes_back() {
-    let start = Start { solo: true, id: 77, seed_print: u64::MAX };
+    let start = Start { solo: true, id: 77, seed_print: u64::MAX, zone: Some(9) };
     let bytes = start.encode();
     assert_eq!(Start::decode(&bytes), Some(start));
     for bit in 0..bytes.len() * 8 {
@@ -52,7 +53,17 @@ fn a_start_comes_back() {
 
 #[test]
 fn a_footer_comes_back() {
-    let entry = |hash: u128, kind| Entry { kind, hash, stamp: 5, at: 64, bytes: 9, variant: 0, stored_at: 3, zone: 1 };
+    let entry = |hash: u128, kind| Entry {
+        kind,
+        hash,
+        stamp: 5,
+        at: 64,
+        bytes: 9,
+        variant: 0,
+        stored_at: 3,
+        zone: 1,
+        epoch: 2,
+    };
     for entries in [vec![], vec![entry(1, Kind::Object), entry(2, Kind::Replaced)]] {
         let bytes = encode_footer(&entries);
         let (body, tail) = bytes.split_last_chunk::<TAIL_BYTES>().unwrap();

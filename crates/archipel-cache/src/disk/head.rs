@@ -66,7 +66,7 @@ pub(crate) fn encode<M>(head: &Head<M>, trailers: Option<&HeaderMap>, codec: &dy
 }
 
 /// The header of a record with this meta.
-pub(crate) fn header<M>(head: &Head<M>, nonce: u64, meta: &[u8], body_bytes: u64) -> Header {
+pub(crate) fn header<M>(head: &Head<M>, nonce: u64, epoch: u32, meta: &[u8], body_bytes: u64) -> Header {
     Header {
         kind: Kind::Object,
         nonce,
@@ -77,6 +77,7 @@ pub(crate) fn header<M>(head: &Head<M>, nonce: u64, meta: &[u8], body_bytes: u64
         meta_bytes: meta.len() as u32,
         variant: variant_tag(&head.variant),
         zone: head.zone,
+        epoch,
     }
 }
 
@@ -131,6 +132,7 @@ pub(crate) fn fuzz(bytes: &[u8]) -> Option<()> {
         meta_bytes: bytes.len() as u32,
         variant: 0,
         zone: 0,
+        epoch: 0,
     };
     decode(&header, Bytes::copy_from_slice(bytes), &Nothing).map(drop)
 }

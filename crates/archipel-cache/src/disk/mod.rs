@@ -13,7 +13,7 @@
 //! ```
 //! - `format`: bytes of segments and records; `head`, `wire`: meta of a record; `files`: operations on files, for faults in tests
 //! - `index`, `segment`, `shelf`: what there is, and how it is read; `body`: bodies that are sent from the disk
-//! - `queue`, `run`, `writer`, `solo`, `reclaim`: the writing side; `recover`: opening; `admission`, `breaker`: when not to write
+//! - `logs`: which file goes where a zone, or the disk, is full; `queue`, `run`, `writer`, `solo`, `reclaim`: the writing side; `recover`: opening; `admission`, `breaker`: when not to write
 
 mod admission;
 mod body;
@@ -22,6 +22,7 @@ mod files;
 mod format;
 mod head;
 mod index;
+mod logs;
 mod pool;
 mod queue;
 mod reclaim;
@@ -39,7 +40,11 @@ mod writer;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod invalid_tests;
+#[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod quota_tests;
 #[cfg(test)]
 mod recover_tests;
 #[cfg(test)]
@@ -124,6 +129,12 @@ impl DiskOptions {
     }
 }
 
+/// The largest part of its zone's quota that one object may take on the disk: one in this many.
+const QUOTA_OBJECT_PART: u64 = 2;
+/// Segments of a zone with a quota: its quota divided by this, ...
+const QUOTA_SEGMENTS: u64 = 16;
+/// ... but not smaller than this, nor larger than those of the shared log.
+const SEGMENT_BYTES_MIN_OF_ZONE: u64 = 64 << 10;
 /// Segments are not smaller, ...
 const SEGMENT_BYTES_MIN: u64 = 256 << 10;
 /// ... and not larger than this.

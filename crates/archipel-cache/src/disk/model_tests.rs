@@ -20,6 +20,8 @@ struct Truth {
     latest: Option<(u64, u64)>,
     /// Older ones: after a kill one of them may be the last that reached the disk.
     older: Vec<(u64, u64)>,
+    /// Made invalid: a kill may come before the disk is told.
+    invalid: Vec<(u64, u64)>,
 }
 
 struct World {
@@ -129,6 +131,17 @@ impl World {
         }
     }
 
+    fn invalidate(&mut self) {
+        let (text, _) = self.pick_key();
+        self.rig.store.invalidate_url(&key(&text));
+        for ((other, _), truth) in &mut self.truth {
+            if *other == text {
+                truth.invalid.extend(truth.latest.take());
+                truth.invalid.append(&mut truth.older);
+            }
+        }
+    }
+
     fn check(&mut self) {
         let (text, variant) = self.pick_key();
         let found = self.rig.version(&text, variant);
@@ -138,7 +151,8 @@ impl World {
     }
 
     fn restart(self) -> Self {
-        let Self { rig, mut random, truth, next_version, seed } = self;
+        let Self { rig, mut random, mut truth, next_version, seed } = self;
+        truth.values_mut().for_each(|truth| truth.older.append(&mut truth.invalid));
         if random.below(2) == 0 {
             rig.tier().close();
         }
@@ -162,7 +176,8 @@ impl World {
         match self.random.below(100) {
             0..40 => self.put(),
             40..80 => self.check(),
-            80..86 => self.purge(),
+            80..84 => self.purge(),
+            84..86 => self.invalidate(),
             86..92 => self.rig.tier().flush(),
             92..95 => self.plan(),
             95..97 => self.rig.disk.plan(Plan::default()),

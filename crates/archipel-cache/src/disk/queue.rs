@@ -4,6 +4,7 @@
 //! not be lost.
 
 use super::writer::Replaced;
+use crate::purge::PurgeStamp;
 use crate::stored::{Head, Stored};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -17,13 +18,15 @@ const REPLACED_BYTES_MAX: u64 = 64 << 20;
 
 /// One thing to do for the writer.
 pub(crate) enum Job<M> {
-    /// Write an object that is in memory.
-    Put(Arc<Stored<M>>),
+    /// Write an object that is in memory, and was valid at this number.
+    Put(Arc<Stored<M>>, PurgeStamp),
     /// An object is not valid any more: to be noted on the disk where it was there, or is by now.
     Replaced {
         replaced: Replaced,
         was_there: bool,
     },
+    /// A key, or all keys of a URL, was made invalid while it was not known what is on the disk.
+    Invalidated(u128),
     /// New fields for an object whose body is on the disk.
     Renew(Arc<Stored<M>>),
     /// An object begins that comes in pieces.
@@ -44,6 +47,8 @@ pub(crate) enum Job<M> {
     Abandon {
         number: u64,
     },
+    /// Other quotas are in force.
+    Quotas,
     /// Forget everything.
     Clear,
     /// Tell when everything before this is done.
@@ -55,12 +60,12 @@ pub(crate) enum Job<M> {
 impl<M> Job<M> {
     fn bytes(&self) -> u64 {
         match self {
-            Self::Put(stored) => stored.weight(),
+            Self::Put(stored, _) => stored.weight(),
             Self::Piece { bytes, .. } => bytes.len() as u64,
             // Their bodies are on the disk, or come in pieces.
             Self::Renew(stored) => stored.weight(),
             Self::Begin { head, .. } => head.weight(),
-            Self::Replaced { .. } => size_of::<Self>() as u64,
+            Self::Replaced { .. } | Self::Invalidated(_) => size_of::<Self>() as u64,
             _ => 0,
         }
     }
@@ -106,7 +111,7 @@ impl<M> Queue<M> {
         let bytes = job.bytes();
         let most = match job {
             // These go where nothing else does; the reserve lasts for a million of them.
-            Job::Replaced { .. } => self.bytes_max.saturating_add(REPLACED_BYTES_MAX),
+            Job::Replaced { .. } | Job::Invalidated(_) => self.bytes_max.saturating_add(REPLACED_BYTES_MAX),
             _ if bytes == 0 => u64::MAX,
             _ => self.bytes_max,
         };

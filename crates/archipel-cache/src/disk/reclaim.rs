@@ -8,6 +8,7 @@
 
 use super::format::{self, Entry, Kind};
 use super::index::Place;
+use super::logs::LogId;
 use super::recover::read_footer;
 use super::segment::Segment;
 use super::shelf::check_record;
@@ -20,30 +21,10 @@ use std::sync::atomic::Ordering;
 /// The part of a segment's bytes that may be spared: one in this many.
 const SPARED_PART: u64 = 4;
 /// The part of all bytes that readers of reclaimed segments may hold: one in this many.
-const DOOMED_PART: u64 = 8;
+pub(crate) const DOOMED_PART: u64 = 8;
 
 impl<M> Writer<M> {
-    /// Frees some bytes; `false` where nothing is left to free.
-    pub(crate) fn make_room(&mut self) -> bool {
-        if self.cut_slow_readers(self.shelf.space.bytes_max() / DOOMED_PART) {
-            return true;
-        }
-        // Every solo may be spared once in a round.
-        let mut chances = self.order.len();
-        while let Some(id) = self.order.pop_front() {
-            let Some(segment) = self.shelf.segments.get(id) else { continue };
-            if segment.solo && chances > 0 && self.spare_solo(&segment) {
-                chances -= 1;
-                self.order.push_back(id);
-                continue;
-            }
-            self.reclaim(segment);
-            return true;
-        }
-        self.cut_slow_readers(0)
-    }
-
-    fn spare_solo(&mut self, segment: &Arc<Segment>) -> bool {
+    pub(crate) fn spare_solo(&mut self, segment: &Arc<Segment>) -> bool {
         let Ok(len) = segment.file.len() else { return false };
         let Some([entry]) = read_footer(&*segment.file, len).as_deref().and_then(|all| all.as_array()).copied() else {
             return false;
@@ -60,7 +41,7 @@ impl<M> Writer<M> {
 
     /// Takes the bytes of reclaimed segments from their readers, the oldest first, while they hold more than `bytes_max`. Says
     /// whether anything was freed.
-    fn cut_slow_readers(&mut self, bytes_max: u64) -> bool {
+    pub(crate) fn cut_slow_readers(&mut self, bytes_max: u64) -> bool {
         let mut freed = self.release_read();
         let held = |doomed: &VecDeque<Arc<Segment>>| -> u64 { doomed.iter().map(|segment| segment.taken()).sum() };
         while held(&self.doomed) > bytes_max {
@@ -80,13 +61,13 @@ impl<M> Writer<M> {
     }
 
     /// Takes a segment away, after copying what is spared.
-    fn reclaim(&mut self, segment: Arc<Segment>) {
+    pub(crate) fn reclaim(&mut self, log: LogId, segment: Arc<Segment>) {
         let id = segment.id;
         let entries = segment.file.len().ok().and_then(|len| read_footer(&*segment.file, len));
         let Some(entries) = entries else {
             // It was not ended, or cannot be read: the index knows what was in it.
             let gone = self.shelf.index.remove_segment(id);
-            self.shelf.stats.evictions.fetch_add(gone as u64, Ordering::Relaxed);
+            self.evicted(log, gone);
             return self.take_away(segment);
         };
         let mut budget = if segment.solo { 0 } else { segment.taken() / SPARED_PART };
@@ -95,20 +76,21 @@ impl<M> Writer<M> {
             let at = Place::at_of(entry.at, segment.solo);
             let Some(place) = self.shelf.index.holds(key, id, at) else { continue };
             let is_used = place.uses > 0 || self.memory.upgrade().is_some_and(|store| store.holds(entry.hash));
-            if is_used && u64::from(entry.bytes) <= budget && self.copy(&segment, entry) {
+            if is_used && u64::from(entry.bytes) <= budget && self.copy(log, &segment, entry) {
                 budget -= u64::from(entry.bytes);
                 count(&self.shelf.stats.spared);
             } else if self.shelf.index.remove(key, id, at) {
-                count(&self.shelf.stats.evictions);
+                self.evicted(log, 1);
             }
         }
         self.take_away(segment);
     }
 
     /// Copies a record into the active segment, if it fits there. Its every byte is verified on the way.
-    fn copy(&mut self, from: &Segment, entry: &Entry) -> bool {
+    fn copy(&mut self, log: LogId, from: &Segment, entry: &Entry) -> bool {
         let bytes = u64::from(entry.bytes);
-        if !self.active.as_ref().is_some_and(|active| active.fits(bytes, self.segment_bytes)) {
+        let to = self.log(log);
+        if !to.active.as_ref().is_some_and(|active| active.fits(bytes)) {
             return false;
         }
         let mut record = vec![0; entry.bytes as usize];
@@ -119,16 +101,25 @@ impl<M> Writer<M> {
             count(&self.shelf.stats.errors_verify);
             return false;
         };
-        let Ok(copied) = self.append(&header, &[&record], bytes) else {
+        let Ok(copied) = self.append(log, &header, &[&record], bytes) else {
             return false;
         };
-        let to = self.active.as_ref().map_or(0, |active| active.segment.id);
+        let to = self.log(log).active.as_ref().map_or(0, |active| active.segment.id);
         let key = format::index_key(entry.hash);
         self.shelf.index.moved(key, (from.id, entry.at as u32), (to, copied.at as u32))
     }
 
-    fn take_away(&mut self, segment: Arc<Segment>) {
+    /// Objects left with their segment.
+    fn evicted(&mut self, log: LogId, objects: usize) {
+        self.shelf.stats.evictions.fetch_add(objects as u64, Ordering::Relaxed);
+        if let Some(line) = self.owner(log) {
+            line.disk.count_evicted(objects);
+        }
+    }
+
+    pub(crate) fn take_away(&mut self, segment: Arc<Segment>) {
         self.shelf.segments.remove(segment.id);
+        segment.disown();
         if let Err(error) = segment.unlink(&*self.shelf.files) {
             self.note_error(&error);
             // It must not be found by the next start, whoever reads it now.

@@ -13,6 +13,7 @@ use super::segment::{self, Segment};
 use super::shelf::{Shelf, check_record};
 use crate::stats::count;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Why files go that are over the bound.
@@ -28,6 +29,8 @@ pub(crate) struct Recovered {
     pub(crate) order: Vec<u32>,
     /// The greatest number in use.
     pub(crate) last_id: u32,
+    /// The last epoch of any record.
+    pub(crate) last_epoch: u32,
     /// Objects that are newer than the purge sequence, whose journal was lost then.
     pub(crate) unknown_stamps: u64,
 }
@@ -51,30 +54,54 @@ impl Recovered {
             shelf.files.names(&shelf.folder)?.iter().filter_map(|name| segment::id_of(name)).collect();
         ids.sort_unstable();
         let mut recovered = Self::default();
-        let mut opened = Vec::new();
-        // From the newest, so that what is over the bound is the oldest.
-        let mut is_full = false;
-        for id in ids.into_iter().rev() {
+        let (mut opened, mut is_full) = (Vec::new(), false);
+        for id in ids {
             match open(shelf, id, known.seed_print) {
-                // What is older than one that went may be what that one replaced.
-                Ok(_) if is_full => recovered.discard(shelf, id, OVER_BOUND),
                 Ok(found) => opened.push(found),
                 Err(Useless(why)) => {
+                    // What it replaced is not known.
                     is_full |= why == OVER_BOUND;
                     recovered.discard(shelf, id, why);
                 }
             }
         }
-        for (segment, entries) in opened.into_iter().rev() {
+        let taken = recovered.admit(shelf, opened, is_full);
+        let mut order = Vec::with_capacity(taken.iter().map(|(_, entries)| entries.len()).sum());
+        for (segment, entries) in taken {
             let segment = Arc::new(segment);
             recovered.order.push(segment.id);
             recovered.last_id = recovered.last_id.max(segment.id);
             shelf.segments.insert(&segment);
-            for entry in entries {
+            order.extend(entries.into_iter().map(|entry| (segment.id, segment.solo, entry)));
+        }
+        // Stable, and in order already where no file was written beside another.
+        order.sort_by_key(|(id, solo, entry)| (entry.epoch, !solo, *id, entry.at));
+        for (id, _, entry) in order {
+            recovered.last_epoch = recovered.last_epoch.max(entry.epoch);
+            if let Some(segment) = shelf.segments.get(id) {
                 recovered.apply(shelf, &segment, &entry, known);
             }
         }
         Ok(recovered)
+    }
+
+    /// Takes the space for files, the newest first, so that what is over the bound is the oldest. Returns them from the oldest on.
+    fn admit(&mut self, shelf: &Shelf, mut opened: Vec<Opened>, mut is_full: bool) -> Vec<(Segment, Vec<Entry>)> {
+        // By what was written last: what is in a file may replace what is in any that ended before.
+        opened
+            .sort_by_key(|file| (file.entries.iter().map(|entry| entry.epoch).max(), !file.start.solo, file.start.id));
+        let mut taken = Vec::new();
+        for file in opened.into_iter().rev() {
+            let id = file.start.id;
+            // What is older than one that went may be what that one replaced.
+            is_full = is_full || !shelf.space.take(file.bytes());
+            match is_full {
+                true => self.discard(shelf, id, OVER_BOUND),
+                false => taken.push(file.ended(shelf)),
+            }
+        }
+        taken.reverse();
+        taken
     }
 
     fn discard(&mut self, shelf: &Shelf, id: u32, why: &'static str) {
@@ -100,14 +127,50 @@ impl Recovered {
             Kind::Object if entry.stamp > known.sequence => self.unknown_stamps += 1,
             Kind::Object => {
                 segment.note_stamp(entry.stamp);
-                let place = Place::new(entry, segment.id, segment.solo);
-                shelf.index.insert(place, known.variants_max, || false);
+                let slot = shelf.quotas.of(entry.zone).slot;
+                let own_file = segment.solo || segment.log_zone.is_some();
+                let place = Place::new(entry, segment.id, segment.solo, slot, own_file);
+                shelf.index.insert(place, entry.hash, known.variants_max, || false);
             }
         }
     }
 }
 
-fn open(shelf: &Shelf, id: u32, seed_print: u64) -> Result<(Segment, Vec<Entry>), Useless> {
+/// A file that can be used.
+struct Opened {
+    file: Box<dyn DiskFile>,
+    path: PathBuf,
+    start: Start,
+    entries: Vec<Entry>,
+    /// Where the records end; behind it a footer is to be written.
+    end: u64,
+    footer: Vec<u8>,
+}
+
+impl Opened {
+    fn bytes(&self) -> u64 {
+        self.end + self.footer.len() as u64
+    }
+
+    /// As a segment, for which the space was taken.
+    fn ended(self, shelf: &Shelf) -> (Segment, Vec<Entry>) {
+        let bytes = self.bytes();
+        let Self { file, path, start, entries, end, footer } = self;
+        let zone = if start.solo { entries.first().map(|entry| entry.zone) } else { start.zone };
+        let owner = zone.map(|zone| shelf.quotas.of(zone));
+        let segment = Segment::opened(file, path, start, &shelf.space, owner, bytes);
+        if !footer.is_empty() {
+            // Ended now, so that the next start need not read it again. Where that fails, it will.
+            let ended = segment.file.truncate(end).and_then(|()| segment.file.write(&[&footer], end));
+            if let Err(error) = ended {
+                tracing::warn!(folder = %shelf.folder.display(), %error, "a segment of the disk tier cannot be ended");
+            }
+        }
+        (segment, entries)
+    }
+}
+
+fn open(shelf: &Shelf, id: u32, seed_print: u64) -> Result<Opened, Useless> {
     const UNREADABLE: Useless = Useless("it cannot be read");
     let path = segment::path_of(&shelf.folder, id);
     let file = shelf.files.open(&path).map_err(|_| UNREADABLE)?;
@@ -121,14 +184,12 @@ fn open(shelf: &Shelf, id: u32, seed_print: u64) -> Result<(Segment, Vec<Entry>)
     if start.seed_print != seed_print {
         return Err(Useless("its keys were made with another seed; the file key.seed was lost or replaced"));
     }
-    if len > shelf.space.bytes_max() {
-        // Nothing is allocated by what such a file says of itself.
-        return Err(Useless(OVER_BOUND));
-    }
     let footer = read_footer(&*file, len);
     let (entries, end) = match footer {
         Some(entries) => (entries, len),
         None if start.solo => return Err(Useless("it was never completed")),
+        // Nothing is allocated by what such a file says of itself.
+        None if len > shelf.space.bytes_max() => return Err(Useless(OVER_BOUND)),
         None => {
             count(&shelf.stats.recovered_scanned);
             scan(&*file, len)
@@ -142,18 +203,7 @@ fn open(shelf: &Shelf, id: u32, seed_print: u64) -> Result<(Segment, Vec<Entry>)
         return Err(Useless("its list does not fit it"));
     }
     let footer = if end < len { format::encode_footer(&entries) } else { Vec::new() };
-    if !shelf.space.take(end + footer.len() as u64) {
-        return Err(Useless(OVER_BOUND));
-    }
-    let segment = Segment::opened(file, path, start, &shelf.space, end + footer.len() as u64);
-    if !footer.is_empty() {
-        // Ended now, so that the next start need not read it again. Where that fails, it will.
-        let ended = segment.file.truncate(end).and_then(|()| segment.file.write(&[&footer], end));
-        if let Err(error) = ended {
-            tracing::warn!(folder = %shelf.folder.display(), %error, "a segment of the disk tier cannot be ended");
-        }
-    }
-    Ok((segment, entries))
+    Ok(Opened { file, path, start, entries, end, footer })
 }
 
 /// The entries of a file that was ended.
@@ -203,6 +253,7 @@ pub(crate) fn entry_of(header: &Header, at: u64, bytes: u32) -> Entry {
         variant: header.variant,
         stored_at: u32::try_from(header.stored_at).unwrap_or(u32::MAX),
         zone: header.zone,
+        epoch: header.epoch,
     }
 }
 

@@ -146,6 +146,36 @@ fn over_the_bound_nothing_replaced_comes_back() {
     assert_eq!(rig.version("k", ""), None);
 }
 
+/// A file of its own is completed while a segment is written whose number is lower: what the segment says of it comes later.
+#[test]
+fn what_was_replaced_in_an_older_file_stays_away() {
+    let rig = Rig::of(64 << 20);
+    rig.put("small", "", 1, 100);
+    for (text, bytes) in [("invalid", 400_000), ("replaced", 400_000), ("kept", 400_000)] {
+        rig.put(text, "", 2, bytes);
+    }
+    rig.put("replaced", "", 3, 100);
+    rig.store.invalidate_url(&crate::testing::key("invalid"));
+    rig.tier().flush();
+    for _ in 0..2 {
+        let again = Rig::new(&rig.disk.after_kill(1), options(64 << 20), 0, &PurgeTable::default());
+        again.tier().flush();
+        let versions = ["small", "invalid", "replaced", "kept"].map(|text| again.version(text, ""));
+        assert_eq!(versions, [Some(1), None, Some(3), Some(2)]);
+        again.tier().close();
+    }
+    // What is reclaimed first after a start is what was written first.
+    rig.tier().close();
+    let disk = rig.disk.after_kill(1);
+    for bytes_max in (100_000..2_000_000).step_by(50_000) {
+        let options = DiskOptions { bytes_max, ..options(8 << 20) };
+        let rig = Rig::new(&disk.after_kill(2), options, 0, &PurgeTable::default());
+        rig.tier().flush();
+        assert_eq!(rig.version("invalid", ""), None, "{bytes_max}");
+        assert_ne!(rig.version("replaced", ""), Some(2), "{bytes_max}");
+    }
+}
+
 #[test]
 fn a_disk_that_fails_while_it_is_opened_costs_objects_only() {
     for seed in 0..200 {

@@ -10,6 +10,7 @@ use super::solo::Solo;
 use super::writer::{Replaced, WriteFailure, Writer};
 use crate::stats::count;
 use std::any::Any;
+use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, mpsc};
@@ -23,6 +24,19 @@ const TRIAL: &str = "trial";
 const TRIAL_BYTES: usize = 64 << 10;
 /// How long the writer sleeps where nothing is due: it looks after lost records then.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// Keys that may be made invalid while the folder is being opened; with more, what is in it is dropped. About 64 MiB.
+const EARLY_MAX: usize = 1 << 20;
+
+/// What happened while it was not known what is on the disk.
+#[derive(Default)]
+struct Early {
+    /// Hashes of keys that were made invalid, or of the plain ones of URLs.
+    invalid: HashSet<u128>,
+    /// More than could be kept.
+    overflown: bool,
+    flushed: Vec<mpsc::Sender<()>>,
+}
 
 /// Whether to go on.
 enum Next {
@@ -53,7 +67,7 @@ pub(crate) fn run<M>(mut writer: Writer<M>, queue: &Arc<Queue<M>>, breaker: Brea
         life.note_waiting();
         life.writer.release_read();
     }
-    life.writer.seal();
+    life.writer.seal_all();
 }
 
 /// However the thread ends, nobody waits for it afterwards, and nothing is found that it does not look after.
@@ -75,17 +89,17 @@ impl<M> Drop for End<M> {
 /// Takes the folder and reads what is in it; waits where another process has it or it cannot be used. `None`: closed before that.
 fn open<M>(writer: &mut Writer<M>, queue: &Queue<M>, known: &Known) -> Option<Box<dyn Any + Send>> {
     let shelf = Arc::clone(&writer.shelf);
-    let (mut told, mut overflown, mut flushed) = (false, false, Vec::new());
+    let (mut told, mut early) = (false, Early::default());
     loop {
         match take(writer, known) {
             Ok(Some(lock)) => {
-                if overflown {
+                if early.overflown {
                     tracing::error!("too much was replaced before the disk tier was open: what is on it is dropped");
                     writer.clear();
                 }
-                settle_replaced(writer, queue, &mut flushed)?;
+                settle_early(writer, queue, &mut early)?;
                 shelf.advance(Phase::Ready);
-                for done in flushed {
+                for done in early.flushed {
                     let _ = done.send(());
                 }
                 // One that came between is in the queue, and its index entry was removed by who made it.
@@ -105,15 +119,19 @@ fn open<M>(writer: &mut Writer<M>, queue: &Queue<M>, known: &Known) -> Option<Bo
             }
         }
         told = true;
-        overflown |= writer.replaced.len() > writer.options.replaced_max;
+        early.overflown |= writer.replaced.len() > writer.options.replaced_max || early.invalid.len() > EARLY_MAX;
+        if early.overflown {
+            early.invalid = HashSet::new();
+        }
         if let Some(job) = queue.pop(writer.options.open_retry) {
             queue.done(Queue::weigh(&job));
             match job {
                 Job::Close => return None,
                 // What is on the disk is not known yet: kept until it is.
                 Job::Replaced { replaced, .. } => drop(writer.replaced.insert(replaced)),
-                Job::Clear => overflown = true,
-                Job::Flush(done) => flushed.push(done),
+                Job::Invalidated(hash) => drop(early.invalid.insert(hash)),
+                Job::Clear => early.overflown = true,
+                Job::Flush(done) => early.flushed.push(done),
                 _ => {}
             }
         }
@@ -142,22 +160,32 @@ fn take<M>(writer: &mut Writer<M>, known: &Known) -> io::Result<Option<Box<dyn A
     Ok(Some(lock))
 }
 
-/// What was replaced while the folder was being opened. `None` where the tier was closed meanwhile.
-fn settle_replaced<M>(writer: &mut Writer<M>, queue: &Queue<M>, flushed: &mut Vec<mpsc::Sender<()>>) -> Option<()> {
-    let early: Vec<Replaced> = writer.replaced.drain().collect();
-    early.into_iter().for_each(|replaced| settle(writer, replaced, false));
+/// What was replaced or made invalid while the folder was being opened. `None` where the tier was closed meanwhile.
+fn settle_early<M>(writer: &mut Writer<M>, queue: &Queue<M>, early: &mut Early) -> Option<()> {
+    let replaced: Vec<Replaced> = writer.replaced.drain().collect();
+    replaced.into_iter().for_each(|replaced| settle(writer, replaced, false));
+    early.invalid.drain().for_each(|hash| settle_invalid(writer, hash));
     while let Some(job) = queue.pop(Duration::ZERO) {
         queue.done(Queue::weigh(&job));
         match job {
             Job::Replaced { replaced, was_there } => settle(writer, replaced, was_there),
+            Job::Invalidated(hash) => settle_invalid(writer, hash),
+            Job::Quotas => writer.take_quotas(),
             Job::Clear => writer.clear(),
-            Job::Flush(done) => flushed.push(done),
+            Job::Flush(done) => early.flushed.push(done),
             Job::Close => return None,
             // Nothing else is taken before the tier is ready.
             _ => {}
         }
     }
     Some(())
+}
+
+/// Takes what was made invalid out of the index, and notes that on the disk.
+fn settle_invalid<M>(writer: &mut Writer<M>, hash: u128) {
+    for place in writer.shelf.index.take_hash(hash) {
+        writer.note_replaced(Replaced::of(&place));
+    }
 }
 
 /// Takes what is not valid any more out of the index, where it came into it since, and notes that on the disk.
@@ -179,6 +207,15 @@ impl<M> Life<M> {
         let done = match job {
             Job::Replaced { replaced, was_there } => {
                 settle(&mut self.writer, replaced, was_there);
+                return Next::On;
+            }
+            // Pushed while the tier opened, and reached after it has.
+            Job::Invalidated(hash) => {
+                settle_invalid(&mut self.writer, hash);
+                return Next::On;
+            }
+            Job::Quotas => {
+                self.writer.take_quotas();
                 return Next::On;
             }
             Job::Clear => {
@@ -209,7 +246,7 @@ impl<M> Life<M> {
                 }
                 return Next::On;
             }
-            Job::Put(stored) => self.writer.put(&stored),
+            Job::Put(stored, valid) => self.writer.put(&stored, valid),
             Job::Renew(stored) => self.writer.renew(&stored),
             Job::Piece { number, bytes } => self.writer.piece(number, bytes),
             Job::Finish { number, trailers } => self.writer.finish(number, trailers.as_deref()),
@@ -295,7 +332,7 @@ impl<M> Life<M> {
     /// Records that could not be read must not come back with the next start.
     fn note_lost(&mut self) {
         for place in self.writer.shelf.take_lost() {
-            self.writer.note_replaced(Replaced { key: place.key, variant: place.variant });
+            self.writer.note_replaced(Replaced::of(&place));
         }
     }
 }

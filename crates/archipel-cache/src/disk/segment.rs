@@ -7,6 +7,7 @@
 
 use super::files::{DiskFile, Files};
 use super::format::Start;
+use crate::quota::Line;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,12 @@ impl Space {
 pub(crate) struct Segment {
     pub(crate) id: u32,
     pub(crate) solo: bool,
+    /// The zone whose log it belongs to; `None` for the shared log.
+    pub(crate) log_zone: Option<u32>,
+    /// The zone that all of it belongs to, and counts for, as long as it has a name.
+    owner: Option<Arc<Line>>,
+    /// Bytes that are counted for the owner.
+    counted: AtomicU64,
     pub(crate) file: Box<dyn DiskFile>,
     path: PathBuf,
     space: Arc<Space>,
@@ -67,6 +74,7 @@ impl Segment {
         folder: &Path,
         start: Start,
         space: &Arc<Space>,
+        owner: Option<Arc<Line>>,
         taken: u64,
     ) -> io::Result<Self> {
         let path = path_of(folder, start.id);
@@ -76,7 +84,7 @@ impl Segment {
             Ok(file)
         });
         match made {
-            Ok(file) => Ok(Self::opened(file, path, start, space, taken)),
+            Ok(file) => Ok(Self::opened(file, path, start, space, owner, taken)),
             Err(error) => {
                 space.give_back(taken);
                 let _ = files.remove(&path);
@@ -86,10 +94,42 @@ impl Segment {
     }
 
     /// A file that exists, for which `taken` bytes were taken from `space`.
-    pub(crate) fn opened(file: Box<dyn DiskFile>, path: PathBuf, start: Start, space: &Arc<Space>, taken: u64) -> Self {
-        let Start { solo, id, .. } = start;
-        let (taken, space) = (AtomicU64::new(taken), Arc::clone(space));
-        Self { id, solo, file, path, space, taken, oldest_stamp: AtomicU64::new(u64::MAX), cut: AtomicBool::new(false) }
+    pub(crate) fn opened(
+        file: Box<dyn DiskFile>,
+        path: PathBuf,
+        start: Start,
+        space: &Arc<Space>,
+        owner: Option<Arc<Line>>,
+        taken: u64,
+    ) -> Self {
+        if let Some(line) = &owner {
+            line.disk.add(taken);
+        }
+        Self {
+            id: start.id,
+            solo: start.solo,
+            log_zone: start.zone,
+            counted: AtomicU64::new(if owner.is_some() { taken } else { 0 }),
+            owner,
+            file,
+            path,
+            space: Arc::clone(space),
+            taken: AtomicU64::new(taken),
+            oldest_stamp: AtomicU64::new(u64::MAX),
+            cut: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether it is one zone's alone.
+    pub(crate) fn is_of(&self, zone: u32) -> bool {
+        self.owner.as_ref().is_some_and(|line| line.zone == zone)
+    }
+
+    /// Its name goes: who reads it still holds the node's bytes, no longer the zone's.
+    pub(crate) fn disown(&self) {
+        if let Some(line) = &self.owner {
+            line.disk.give_back(self.counted.swap(0, Ordering::Relaxed));
+        }
     }
 
     /// A record of this stamp is in it.
@@ -107,6 +147,10 @@ impl Segment {
         let grown = self.space.take(bytes);
         if grown {
             self.taken.fetch_add(bytes, Ordering::Relaxed);
+            if let Some(line) = &self.owner {
+                line.disk.add(bytes);
+                self.counted.fetch_add(bytes, Ordering::Relaxed);
+            }
         }
         grown
     }
@@ -116,6 +160,10 @@ impl Segment {
         self.file.truncate(bytes)?;
         let before = self.taken.swap(bytes, Ordering::Relaxed);
         self.space.give_back(before.saturating_sub(bytes));
+        if let Some(line) = &self.owner {
+            let counted = self.counted.fetch_min(bytes, Ordering::Relaxed);
+            line.disk.give_back(counted.saturating_sub(bytes));
+        }
         Ok(())
     }
 
@@ -138,6 +186,7 @@ impl Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
+        self.disown();
         self.space.give_back(self.taken());
     }
 }
@@ -169,6 +218,14 @@ impl Segments {
 
     pub(crate) fn remove(&self, id: u32) -> Option<Arc<Segment>> {
         self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&id)
+    }
+
+    /// Bytes of the files that are one zone's alone, by zone.
+    #[cfg(test)]
+    pub(crate) fn owned(&self) -> Vec<(u32, u64)> {
+        let segments = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let owned = segments.values().filter_map(|segment| Some((segment.owner.as_ref()?.zone, segment.taken())));
+        owned.collect()
     }
 
     /// The least stamp of any record.

@@ -10,6 +10,7 @@ use super::pool::{Buffers, Pool};
 use super::segment::{Segment, Segments, Space};
 use super::stats::DiskStats;
 use crate::disk::body::DiskBody;
+use crate::quota::Quotas;
 use crate::stats::count;
 use bytes::Bytes;
 use std::io;
@@ -76,6 +77,9 @@ pub(crate) struct Shelf {
     pub(crate) files: Arc<dyn Files>,
     pub(crate) folder: PathBuf,
     pub(crate) index: Index,
+    pub(crate) quotas: Arc<Quotas>,
+    /// How long a body that is being sent waits for its next piece.
+    pub(crate) body_wait: Duration,
     pub(crate) segments: Segments,
     pub(crate) space: Arc<Space>,
     pub(crate) stats: Arc<DiskStats>,
@@ -97,6 +101,8 @@ pub(crate) struct ShelfParts {
     pub(crate) space: Arc<Space>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) breaker: Breaker,
+    pub(crate) quotas: Arc<Quotas>,
+    pub(crate) body_wait: Duration,
 }
 
 impl Shelf {
@@ -104,7 +110,9 @@ impl Shelf {
         Self {
             files: parts.files,
             folder: parts.folder,
-            index: Index::default(),
+            index: Index::new(Arc::clone(&parts.quotas)),
+            quotas: parts.quotas,
+            body_wait: parts.body_wait,
             segments: Segments::default(),
             space: parts.space,
             stats: Arc::default(),

@@ -4,11 +4,13 @@
 
 use super::format::{self, Entry, HEADER_BYTES, Header, SOLO_ALIGN, SOLO_BLOCK_BYTES, START_BYTES};
 use super::head;
+use super::logs::LogId;
 use super::recover::entry_of;
 use super::segment::Segment;
 use super::shelf::WHOLE_BYTES_MAX;
 use super::writer::{Blocks, Replaced, WriteFailure, Writer, is_full};
 use crate::body::Body;
+use crate::purge::PurgeStamp;
 use crate::stats::count;
 use crate::stored::{Head, Stored};
 use bytes::Bytes;
@@ -43,6 +45,10 @@ impl<M> Solo<M> {
     pub(crate) fn new(head: Arc<Head<M>>) -> Self {
         Self { head, held: Vec::new(), held_bytes: 0, file: None, failed: false }
     }
+
+    pub(crate) fn zone(&self) -> u32 {
+        self.head.zone
+    }
 }
 
 impl<M> Writer<M> {
@@ -76,7 +82,7 @@ impl<M> Writer<M> {
             if solo.held_bytes <= u64::from(WHOLE_BYTES_MAX) {
                 return Ok(());
             }
-            solo.file = Some(self.open_solo()?);
+            solo.file = Some(self.open_solo(solo.zone())?);
             return std::mem::take(&mut solo.held).into_iter().try_for_each(|bytes| self.write_piece(solo, bytes));
         }
         self.write_piece(solo, bytes)
@@ -84,7 +90,7 @@ impl<M> Writer<M> {
 
     /// One that is not small.
     pub(crate) fn solo_in_file(&mut self, head: Arc<Head<M>>) -> Result<Solo<M>, WriteFailure> {
-        Ok(Solo { file: Some(self.open_solo()?), ..Solo::new(head) })
+        Ok(Solo { file: Some(self.open_solo(head.zone)?), ..Solo::new(head) })
     }
 
     fn write_piece(&mut self, solo: &mut Solo<M>, bytes: Bytes) -> Result<(), WriteFailure> {
@@ -92,8 +98,16 @@ impl<M> Writer<M> {
             return Err(WriteFailure::NoRoom);
         };
         let end = START_BYTES + file.body_bytes + bytes.len() as u64;
+        let log = self.log_of(solo.head.zone);
+        if let Some(line) = self.owner(log)
+            && line.disk.bytes_max().is_some_and(|most| end > most / super::QUOTA_OBJECT_PART)
+        {
+            // It would push out most of what its zone has.
+            line.disk.count_refused();
+            return Err(WriteFailure::NoRoom);
+        }
         if end > file.segment.taken() {
-            self.grow_to(&file.segment, end)?;
+            self.grow_to(log, &file.segment, end)?;
         }
         file.segment.file.write(&[&bytes], START_BYTES + file.body_bytes)?;
         file.blocks.update(&bytes);
@@ -102,16 +116,15 @@ impl<M> Writer<M> {
         Ok(())
     }
 
-    fn open_solo(&mut self) -> Result<SoloFile, WriteFailure> {
-        let taken = self.solo_step();
-        while !self.shelf.space.take(taken) {
-            if !self.make_room() {
-                return Err(WriteFailure::NoRoom);
-            }
-        }
-        let start = self.next_start(true);
+    fn open_solo(&mut self, zone: u32) -> Result<SoloFile, WriteFailure> {
+        let log = self.log_of(zone);
+        let taken = self.solo_step(log);
+        self.take_space(log, taken)?;
+        let start = self.next_start(log, true);
         let shelf = &self.shelf;
-        let made = Segment::create(&*shelf.files, &shelf.folder, start, &shelf.space, taken);
+        // Whatever its log is, it is its zone's alone.
+        let owner = Some(shelf.quotas.of(zone));
+        let made = Segment::create(&*shelf.files, &shelf.folder, start, &shelf.space, owner, taken);
         if let Err(error) = &made
             && is_full(error)
         {
@@ -123,13 +136,14 @@ impl<M> Writer<M> {
     }
 
     /// How much a solo takes at a time.
-    fn solo_step(&self) -> u64 {
-        (self.segment_bytes / 4).max(1 << 16)
+    fn solo_step(&mut self, log: LogId) -> u64 {
+        (self.log(log).segment_bytes / 4).max(1 << 16)
     }
 
-    fn grow_to(&mut self, segment: &Segment, end: u64) -> Result<(), WriteFailure> {
+    fn grow_to(&mut self, log: LogId, segment: &Segment, end: u64) -> Result<(), WriteFailure> {
         let before = segment.taken();
-        let more = (end - before).next_multiple_of(self.solo_step());
+        let more = (end - before).next_multiple_of(self.solo_step(log));
+        self.fit_quota(log, more)?;
         while !segment.grow(more) {
             if !self.make_room() {
                 return Err(WriteFailure::NoRoom);
@@ -144,7 +158,7 @@ impl<M> Writer<M> {
             return Ok(());
         };
         let head = Arc::clone(&solo.head);
-        self.solo_finish(solo, trailers)?;
+        self.solo_finish(solo, trailers, head.stamp)?;
         if let Some(store) = self.memory.upgrade() {
             // Memory answers in the disk's place: it must not do so with what came before.
             store.forget_older(&head);
@@ -153,49 +167,62 @@ impl<M> Writer<M> {
     }
 
     /// Writes what stands behind the body and makes the object known.
-    pub(crate) fn solo_finish(&mut self, mut solo: Solo<M>, trailers: Option<&HeaderMap>) -> Result<(), WriteFailure> {
+    pub(crate) fn solo_finish(
+        &mut self,
+        mut solo: Solo<M>,
+        trailers: Option<&HeaderMap>,
+        valid: PurgeStamp,
+    ) -> Result<(), WriteFailure> {
         if solo.failed {
             return Ok(());
         }
         if solo.file.is_none() {
             let body = Body::from_segments(&solo.held, trailers.cloned().map(Arc::new));
-            return self.put(&Stored::from_shared(solo.head, body));
+            return self.put(&Stored::from_shared(solo.head, body), valid);
         }
         let Some(SoloFile { segment, blocks, nonce, body_bytes }) = solo.file.take() else {
             return Err(WriteFailure::NoRoom);
         };
-        let written = self.finish_file(&solo.head, trailers, &segment, blocks, (nonce, body_bytes));
+        let head = Arc::clone(&solo.head);
+        let written = self.finish_file((&head, valid), trailers, &segment, blocks, (nonce, body_bytes));
         if written.is_err() {
             self.shelf.segments.remove(segment.id);
             if segment.unlink(&*self.shelf.files).is_err() {
                 segment.cut_off();
             }
         } else {
-            self.order.push_back(segment.id);
+            let log = self.log_of(head.zone);
+            self.log(log).order.push_back(segment.id);
         }
         written
     }
 
+    fn next_epoch(&mut self) -> u32 {
+        // At the last one the order of what is written at the same time is lost, after four billion solos.
+        self.epoch = self.epoch.saturating_add(1);
+        self.epoch
+    }
+
     fn finish_file(
         &mut self,
-        head: &Head<M>,
+        (head, valid): (&Head<M>, PurgeStamp),
         trailers: Option<&HeaderMap>,
         segment: &Arc<Segment>,
         blocks: Blocks,
         (nonce, body_bytes): (u64, u64),
     ) -> Result<(), WriteFailure> {
-        if self.purged(head).is_some() {
+        if self.purged(head, valid).is_some() {
             return Err(WriteFailure::Purged);
         }
         let meta = head::encode(head, trailers, &*self.codec).ok_or(WriteFailure::Unfit)?;
-        let header = head::header(head, nonce, &meta, body_bytes);
+        let header = head::header(head, nonce, self.next_epoch(), &meta, body_bytes);
         let table = blocks.finish();
         let entry = self.write_behind(segment, START_BYTES + body_bytes, &header, &meta, &table)?;
         if let Err(error) = segment.file.sync() {
             self.note_error(&error);
         }
         self.shelf.segments.insert(segment);
-        self.enter(&entry, segment.id, true, head)
+        self.enter(&entry, (segment.id, true), head, valid)
     }
 
     /// Record and footer of a solo behind `at`; the file ends with them.
@@ -213,7 +240,8 @@ impl<M> Writer<M> {
         let footer = format::encode_footer(&[entry]);
         let end = at + bytes + footer.len() as u64;
         if end > segment.taken() {
-            self.grow_to(segment, end)?;
+            let log = self.log_of(header.zone);
+            self.grow_to(log, segment, end)?;
         }
         segment.file.write(&[&header.encode(meta), meta, table, &footer], at)?;
         segment.shrink(end)?;
@@ -235,12 +263,14 @@ impl<M> Writer<M> {
         let most = RENEWALS_BYTES_MAX.max(header.body_bytes / RENEWALS_PART);
         if at.saturating_sub(header.body_bytes) > most {
             self.shelf.index.remove_variant(format::index_key(header.hash), header.variant);
-            self.note_replaced(Replaced { key: format::index_key(header.hash), variant: header.variant });
+            let (key, slot) = (format::index_key(header.hash), self.shelf.quotas.of(header.zone).slot);
+            self.note_replaced(Replaced { key, variant: header.variant, slot });
             return Err(WriteFailure::Unfit);
         }
-        let entry = self.write_behind(segment, at, header, meta, &table)?;
+        let header = Header { epoch: self.next_epoch(), ..*header };
+        let entry = self.write_behind(segment, at, &header, meta, &table)?;
         count(&self.shelf.stats.renewals);
-        self.enter(&entry, segment.id, true, stored)
+        self.enter(&entry, (segment.id, true), stored, stored.stamp)
     }
 
     /// Removes what was written of an object.

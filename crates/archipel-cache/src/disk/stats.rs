@@ -83,6 +83,8 @@ counters! {
         dropped_reads_max,
         /// Not read: it took longer than `read_wait`.
         dropped_read_wait,
+        /// Bodies that broke off: a piece of them took longer than ten times `read_wait`.
+        dropped_body_wait,
         /// Writes that failed because the disk is full.
         errors_full,
         /// Reads that failed.

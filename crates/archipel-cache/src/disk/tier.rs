@@ -8,6 +8,7 @@ use super::files::{Files, SystemFiles};
 use super::format::{Header, index_key, variant_tag};
 use super::head;
 use super::index::{Place, Places};
+use super::logs::segment_bytes_of;
 use super::pool::{Pool, Waited};
 use super::queue::{Job, Queue};
 use super::recover::Known;
@@ -20,16 +21,16 @@ use super::writer::{Replaced, Writer};
 use super::{Codec, DiskOptions};
 use crate::body::Body;
 use crate::key::{KeyRef, KeyText};
-use crate::purge::PurgeKind;
+use crate::purge::{PurgeKind, PurgeStamp};
 use crate::stats::count;
 use crate::store::Store;
 use crate::stored::{Head, Stored};
 use bytes::Bytes;
 use http::HeaderMap;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ const LATELY_OBJECT_BYTES: u64 = 4 << 10;
 /// Of a key with more variants than this only the heads are read until one fits: who asks for what is not among them must not make
 /// all of their bodies be read.
 const WHOLE_VARIANTS_MAX: usize = 4;
+/// A reply that has begun waits this many times as long for the disk as a request does: it cannot go to the origin instead.
+const BODY_WAITS: u32 = 10;
 /// The longest pause between two trials of a disk that fails.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
@@ -92,10 +95,9 @@ impl<M: Send + Sync + 'static> DiskTier<M> {
         options: DiskOptions,
         codec: Arc<dyn Codec<M>>,
         seed: (u64, u64),
-        memory: Weak<Store<M>>,
-        sequence: u64,
+        memory: &Arc<Store<M>>,
     ) -> Self {
-        Self::start_on(Arc::new(SystemFiles), options, codec, seed, memory, sequence)
+        Self::start_on(Arc::new(SystemFiles), options, codec, seed, memory)
     }
 
     pub(crate) fn start_on(
@@ -103,9 +105,9 @@ impl<M: Send + Sync + 'static> DiskTier<M> {
         options: DiskOptions,
         codec: Arc<dyn Codec<M>>,
         seed: (u64, u64),
-        memory: Weak<Store<M>>,
-        sequence: u64,
+        memory: &Arc<Store<M>>,
     ) -> Self {
+        let sequence = memory.stamp().sequence();
         let limits = BreakerLimits { failures_max: options.failures_max, pause: options.pause, pause_max: PAUSE_MAX };
         let shelf = Arc::new(Shelf::new(ShelfParts {
             files,
@@ -113,18 +115,20 @@ impl<M: Send + Sync + 'static> DiskTier<M> {
             space: Space::new(options.bytes_max),
             pool: Pool::start(options.threads, options.reads_waiting_max, options.ahead_bytes_max),
             breaker: Breaker::new(limits),
+            quotas: Arc::clone(&memory.quotas),
+            body_wait: options.read_wait.saturating_mul(BODY_WAITS),
         }));
         let queue = Arc::new(Queue::new(options.queue_bytes_max));
         let writer = Writer {
             shelf: Arc::clone(&shelf),
             codec: Arc::clone(&codec),
-            memory,
+            memory: Arc::downgrade(memory),
             segment_bytes: options.segment_bytes(),
             seed_print: seed::print_of(seed),
             options: options.clone(),
             last_id: 0,
-            order: VecDeque::new(),
-            active: None,
+            epoch: 0,
+            logs: BTreeMap::new(),
             solos: HashMap::new(),
             doomed: VecDeque::new(),
             replaced: HashSet::new(),
@@ -157,6 +161,11 @@ impl<M> DiskTier<M> {
     #[cfg(test)]
     pub(crate) fn is_closed(&self) -> bool {
         self.shelf.phase() == Phase::Closed
+    }
+
+    #[cfg(test)]
+    pub(crate) fn shelf(&self) -> &Shelf {
+        &self.shelf
     }
 
     /// Whether it finds objects now.
@@ -341,40 +350,50 @@ impl<M> DiskTier<M> {
         count(&self.shelf.stats.promotions);
     }
 
-    /// Whether the disk has room, so that nothing has to leave for what comes. One that reclaims stays below two free segments.
-    fn has_room(&self) -> bool {
+    /// Other quotas are in force.
+    pub(crate) fn set_quotas(&self) {
+        self.queue.push(Job::Quotas);
+    }
+
+    /// Whether a zone has room, so that nothing has to leave for what comes. What reclaims stays below two free segments.
+    fn has_room(&self, zone: u32) -> bool {
+        let line = self.shelf.quotas.of(zone);
+        if let Some(quota) = line.disk.bytes_max() {
+            let segment = segment_bytes_of(quota, self.options.segment_bytes());
+            return quota.saturating_sub(line.disk.bytes()) > 2 * segment;
+        }
         let free = self.shelf.space.bytes_max().saturating_sub(self.shelf.space.used());
         free > 2 * self.options.segment_bytes()
     }
 
     /// A response was stored in memory, or would have been if it fitted: what the disk has of it is outdated, and it may be worth a
-    /// place there.
-    pub(crate) fn offer_new(&self, stored: &Arc<Stored<M>>) {
+    /// place there. It was valid at `valid`.
+    pub(crate) fn offer_new(&self, stored: &Arc<Stored<M>>, valid: PurgeStamp) {
         if self.shelf.phase() == Phase::Closed {
             return;
         }
         let key = index_key(stored.hash);
-        let was_there = self.outdate(key, variant_tag(&stored.variant));
+        let was_there = self.outdate(key, stored);
         // Remembered in any case, so that the second request is known as one.
         let seen = self.lately.seen(key);
-        let admitted = self.has_room() || was_there || seen;
+        let admitted = self.has_room(stored.zone) || was_there || seen;
         if !admitted {
             count(&self.shelf.stats.refused_once);
             return;
         }
-        self.put(stored);
+        self.put(stored, valid);
     }
 
-    /// A response in memory was asked for that is not on the disk.
-    pub(crate) fn offer_used(&self, stored: &Arc<Stored<M>>) {
-        self.put(stored);
+    /// A response in memory was asked for that is not on the disk, and was valid at `valid`.
+    pub(crate) fn offer_used(&self, stored: &Arc<Stored<M>>, valid: PurgeStamp) {
+        self.put(stored, valid);
     }
 
-    fn put(&self, stored: &Arc<Stored<M>>) {
+    fn put(&self, stored: &Arc<Stored<M>>, valid: PurgeStamp) {
         if !self.may_write(stored.body().len()) {
             return;
         }
-        if self.queue.push(Job::Put(Arc::clone(stored))) {
+        if self.queue.push(Job::Put(Arc::clone(stored), valid)) {
             stored.set_on_disk();
         } else {
             count(&self.shelf.stats.dropped_queue_bytes_max);
@@ -402,17 +421,34 @@ impl<M> DiskTier<M> {
 
     /// Removes one object.
     pub(crate) fn remove(&self, stored: &Stored<M>) -> bool {
-        self.outdate(index_key(stored.hash), variant_tag(&stored.variant))
+        self.outdate(index_key(stored.hash), stored)
+    }
+
+    /// A key, or with the hash of a plain one all keys of its URL, was made invalid: what the index has of it goes, and the disk is told.
+    /// What comes into the index after this is refused there, by the number that the invalidation has. Returns how many objects went.
+    pub(crate) fn invalidate(&self, hash: u128) -> usize {
+        // Asked first: who opens the folder looks at the queue once more when everything is in the index.
+        let opening = self.shelf.phase() == Phase::Opening;
+        let gone = self.shelf.index.take_hash(hash);
+        for place in &gone {
+            self.note_replaced(Replaced::of(place), true);
+        }
+        if opening && !self.queue.push(Job::Invalidated(hash)) && self.shelf.phase() != Phase::Closed {
+            self.clear();
+        }
+        gone.len()
     }
 
     /// The object of a key's variant is not valid any more, where the index has it, will have it once the folder is open, or once what
     /// waits is written. Returns whether it has it.
-    fn outdate(&self, key: u64, variant: u32) -> bool {
+    fn outdate(&self, key: u64, head: &Head<M>) -> bool {
+        let variant = variant_tag(&head.variant);
         // Asked first: what enters the index after that finds the note behind it in the queue.
         let may_come = self.shelf.phase() == Phase::Opening || self.queue.bytes() > 0;
         let was_there = self.shelf.index.remove_variant(key, variant);
         if was_there || may_come {
-            self.note_replaced(Replaced { key, variant }, was_there);
+            let slot = self.shelf.quotas.of(head.zone).slot;
+            self.note_replaced(Replaced { key, variant, slot }, was_there);
         }
         was_there
     }
@@ -420,16 +456,21 @@ impl<M> DiskTier<M> {
     fn note_replaced(&self, replaced: Replaced, was_there: bool) {
         let pushed = self.queue.push(Job::Replaced { replaced, was_there });
         if !pushed && self.shelf.phase() != Phase::Closed {
-            tracing::error!("too much was replaced while the disk tier's disk fails: what is on it is dropped");
-            self.shelf.index.clear();
-            self.queue.push(Job::Clear);
+            self.clear();
         }
+    }
+
+    /// More was replaced or made invalid than can be noted.
+    fn clear(&self) {
+        tracing::error!("too much was replaced while the disk tier's disk fails: what is on it is dropped");
+        self.shelf.index.clear();
+        self.queue.push(Job::Clear);
     }
 
     /// Begins an object that comes in pieces and is not kept in memory; `None` where the disk does not take it.
     pub(crate) fn begin(self: &Arc<Self>, head: &Arc<Head<M>>, length: Option<u64>) -> Option<DiskWriter<M>> {
         let seen = self.lately.seen(index_key(head.hash));
-        if !(self.has_room() || seen) {
+        if !(self.has_room(head.zone) || seen) {
             count(&self.shelf.stats.refused_once);
             return None;
         }

@@ -6,8 +6,9 @@ use super::tier::DiskTier;
 use super::{Codec, DiskLookup, DiskOptions, WireReader, WireWriter};
 use crate::key::KeyRef;
 use crate::purge::PurgeKind;
+use crate::store::Coming;
 use crate::testing::{Random, Version, head, key};
-use crate::{Body, PurgeTable, Store, StoreLimits, Stored};
+use crate::{Body, PurgeTable, Store, StoreLimits, Stored, ZoneQuota};
 use bytes::Bytes;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -48,11 +49,21 @@ pub(crate) fn options(bytes_max: u64) -> DiskOptions {
 impl Rig {
     /// A process that starts after these purges.
     pub(crate) fn new(disk: &Disk, options: DiskOptions, memory_bytes_max: u64, past: &PurgeTable) -> Self {
+        Self::with_quotas(disk, options, memory_bytes_max, past, &[])
+    }
+
+    pub(crate) fn with_quotas(
+        disk: &Disk,
+        options: DiskOptions,
+        memory_bytes_max: u64,
+        past: &PurgeTable,
+        quotas: &[ZoneQuota],
+    ) -> Self {
         let store = Arc::new(Store::new(StoreLimits { memory_bytes_max, ..StoreLimits::default() }));
+        store.set_quotas(quotas, options.bytes_max);
         store.restore_purges(past);
         let (files, codec): (Arc<dyn Files>, _) = (Arc::new(disk.clone()), Arc::new(VersionCodec));
-        let sequence = store.stamp().sequence();
-        let tier = DiskTier::start_on(files, options, codec, SEED, Arc::downgrade(&store), sequence);
+        let tier = DiskTier::start_on(files, options, codec, SEED, &store);
         assert!(store.disk.set(Arc::new(tier)).is_ok());
         Self { disk: disk.clone(), store }
     }
@@ -472,6 +483,7 @@ fn a_full_memory_takes_only_what_returns_soon() {
 
 fn newest_is_offered_again(rig: &Rig, newest: &Stored<Version>) {
     let again = Arc::new(Stored::new(head(key("x"), "", newest.meta, rig.store.stamp()), newest.body().clone()));
+    rig.store.insert_in_memory(&again, Coming::Fetched).unwrap();
     rig.store.offer_used(&again);
     rig.tier().flush();
     assert!(again.is_on_disk());

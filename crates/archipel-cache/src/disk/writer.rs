@@ -8,17 +8,18 @@
 use super::format::{self, BLOCK_BYTES, Entry, Header, Kind, START_BYTES, Start, TAIL_BYTES};
 use super::head;
 use super::index::Place;
+use super::logs::{Log, LogId, SHARED};
 use super::recover::{self, entry_of, record_bytes_max};
 use super::segment::Segment;
 use super::shelf::Shelf;
 use super::solo::Solo;
 use super::{Codec, DiskOptions};
-use crate::purge::PurgeKind;
+use crate::purge::{PurgeKind, PurgeStamp};
 use crate::stats::count;
 use crate::store::Store;
 use crate::stored::{Head, Stored};
 use bytes::Bytes;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -47,6 +48,14 @@ impl From<io::Error> for WriteFailure {
 pub(crate) struct Replaced {
     pub(crate) key: u64,
     pub(crate) variant: u32,
+    /// Of the zone's line among the quotas: the note goes to its log.
+    pub(crate) slot: u16,
+}
+
+impl Replaced {
+    pub(crate) fn of(place: &Place) -> Self {
+        Self { key: place.key, variant: place.variant, slot: place.zone }
+    }
 }
 
 /// A segment that is being written.
@@ -55,13 +64,14 @@ pub(crate) struct Active {
     /// Where the next record begins.
     pub(crate) at: u64,
     pub(crate) entries: Vec<Entry>,
+    pub(crate) bytes_max: u64,
 }
 
 impl Active {
     /// Whether a record of so many bytes fits, its line in the footer included.
-    pub(crate) fn fits(&self, bytes: u64, segment_bytes: u64) -> bool {
+    pub(crate) fn fits(&self, bytes: u64) -> bool {
         let footer = (self.entries.len() + 1) * format::ENTRY_BYTES + TAIL_BYTES;
-        self.at + bytes + footer as u64 <= segment_bytes
+        self.at + bytes + footer as u64 <= self.bytes_max
     }
 }
 
@@ -74,9 +84,9 @@ pub(crate) struct Writer<M> {
     pub(crate) seed_print: u64,
     pub(crate) segment_bytes: u64,
     pub(crate) last_id: u32,
-    /// Segments with a name, the active one and unfinished solos apart, in the order in which they are reclaimed.
-    pub(crate) order: VecDeque<u32>,
-    pub(crate) active: Option<Active>,
+    /// Solos that were completed, or renewed, on this disk; see [`Entry::epoch`].
+    pub(crate) epoch: u32,
+    pub(crate) logs: BTreeMap<LogId, Log>,
     pub(crate) solos: HashMap<u64, Solo<M>>,
     /// Reclaimed segments that somebody reads still, the oldest first. Held until they are read, so that it is this thread that waits
     /// while the system frees a large file's blocks.
@@ -86,30 +96,32 @@ pub(crate) struct Writer<M> {
 }
 
 impl<M> Writer<M> {
-    /// Whether a purge forbids to write a response.
-    pub(crate) fn purged(&self, head: &Head<M>) -> Option<PurgeKind> {
-        self.memory.upgrade().and_then(|store| store.purged(head))
+    /// Whether a purge, or an invalidation since a number at which it was valid, forbids to write a response.
+    pub(crate) fn purged(&self, head: &Head<M>, valid: PurgeStamp) -> Option<PurgeKind> {
+        self.memory.upgrade().and_then(|store| store.outdated(head, valid))
     }
 
-    pub(crate) fn next_start(&mut self, solo: bool) -> Start {
+    pub(crate) fn next_start(&mut self, log: LogId, solo: bool) -> Start {
         // At the last one there is a file already, and no other is made.
         self.last_id = self.last_id.saturating_add(1);
-        Start { solo, id: self.last_id, seed_print: self.seed_print }
+        let zone = self.owner(log).map(|line| line.zone);
+        Start { solo, id: self.last_id, seed_print: self.seed_print, zone }
     }
 
     /// Writes an object that is in memory.
-    pub(crate) fn put(&mut self, stored: &Stored<M>) -> Result<(), WriteFailure> {
-        if self.purged(stored).is_some() {
+    pub(crate) fn put(&mut self, stored: &Stored<M>, valid: PurgeStamp) -> Result<(), WriteFailure> {
+        if self.purged(stored, valid).is_some() {
             return Err(WriteFailure::Purged);
         }
         let trailers = stored.body().trailers().map(|fields| &**fields);
         let meta = head::encode(stored, trailers, &*self.codec).ok_or(WriteFailure::Unfit)?;
-        let mut header = head::header(stored, 0, &meta, stored.body().len());
+        let mut header = head::header(stored, 0, self.epoch, &meta, stored.body().len());
         let bytes = header.record_bytes().ok_or(WriteFailure::Unfit)?;
-        if bytes > record_bytes_max(self.segment_bytes) {
-            return self.put_solo(stored);
+        let log = self.log_of(stored.zone);
+        if bytes > record_bytes_max(self.log(log).segment_bytes) {
+            return self.put_solo(stored, valid);
         }
-        let at = self.place_for(bytes)?;
+        let at = self.place_for(log, bytes)?;
         header.nonce = u64::from(at.0) << 32 | at.1;
         let table = table(header.nonce, stored.body().segments());
         let head = header.encode(&meta);
@@ -119,12 +131,12 @@ impl<M> Writer<M> {
         let mut parts: Vec<&[u8]> = vec![&head, &meta, &table];
         parts.extend(stored.body().segments().iter().map(|segment| &**segment));
         parts.push(padding);
-        let entry = self.append(&header, &parts, bytes)?;
-        self.enter(&entry, at.0, false, stored)
+        let entry = self.append(log, &header, &parts, bytes)?;
+        self.enter(&entry, (at.0, false), stored, valid)
     }
 
     /// An object too large for a segment, in a file of its own.
-    fn put_solo(&mut self, stored: &Stored<M>) -> Result<(), WriteFailure> {
+    fn put_solo(&mut self, stored: &Stored<M>, valid: PurgeStamp) -> Result<(), WriteFailure> {
         let mut solo = self.solo_in_file(Arc::clone(stored.head()))?;
         for segment in stored.body().segments() {
             if let Err(failure) = self.solo_append(&mut solo, segment.clone()) {
@@ -132,20 +144,27 @@ impl<M> Writer<M> {
                 return Err(failure);
             }
         }
-        self.solo_finish(solo, stored.body().trailers().map(|fields| &**fields))
+        self.solo_finish(solo, stored.body().trailers().map(|fields| &**fields), valid)
     }
 
-    /// Makes the index tell of a record, unless it was purged meanwhile. The next start finds it then, and the purge that covers it.
+    /// Makes the index tell of a record, unless it was purged or made invalid meanwhile. The next start finds the record, and then the purge
+    /// that covers it, or the note that says the same.
     pub(crate) fn enter(
         &mut self,
         entry: &Entry,
-        segment: u32,
-        solo: bool,
+        (segment, solo): (u32, bool),
         head: &Head<M>,
+        valid: PurgeStamp,
     ) -> Result<(), WriteFailure> {
-        let place = Place::new(entry, segment, solo);
-        let refused = || self.purged(head).is_some();
-        let trimmed = self.shelf.index.insert(place, self.options.variants_max, refused).ok_or(WriteFailure::Purged)?;
+        let line = self.shelf.quotas.of(head.zone);
+        let own_file = solo || self.logs.contains_key(&line.slot);
+        let place = Place::new(entry, segment, solo, line.slot, own_file);
+        let refused = || self.purged(head, valid).is_some();
+        let trimmed = self.shelf.index.insert(place, entry.hash, self.options.variants_max, refused);
+        let Some(trimmed) = trimmed else {
+            self.note_replaced(Replaced::of(&place));
+            return Err(WriteFailure::Purged);
+        };
         self.shelf.stats.evicted_variants_max.fetch_add(trimmed as u64, Ordering::Relaxed);
         count(&self.shelf.stats.writes);
         Ok(())
@@ -180,31 +199,39 @@ impl<M> Writer<M> {
             meta_bytes: 0,
             variant: replaced.variant,
             zone: 0,
+            epoch: self.epoch,
         };
         let bytes = header.record_bytes().ok_or(WriteFailure::Unfit)?;
-        let at = self.place_for(bytes)?;
+        let log = self.log_of_note(replaced);
+        let at = self.place_for(log, bytes)?;
         header.nonce = u64::from(at.0) << 32 | at.1;
-        self.append(&header, &[&header.encode(&[])], bytes).map(drop)
+        self.append(log, &header, &[&header.encode(&[])], bytes).map(drop)
     }
 
-    /// Segment and offset for the next record; ends the active segment where it does not fit.
-    pub(crate) fn place_for(&mut self, bytes: u64) -> Result<(u32, u64), WriteFailure> {
-        if self.active.as_ref().is_some_and(|active| !active.fits(bytes, self.segment_bytes)) {
-            self.seal();
+    /// Segment and offset for the next record of a log; ends the active segment where it does not fit.
+    pub(crate) fn place_for(&mut self, log: LogId, bytes: u64) -> Result<(u32, u64), WriteFailure> {
+        if self.log(log).active.as_ref().is_some_and(|active| !active.fits(bytes)) {
+            self.seal(log);
         }
-        if self.active.is_none() {
-            self.open_segment()?;
+        if self.log(log).active.is_none() {
+            self.open_segment(log)?;
         }
-        let active = self.active.as_ref().ok_or(WriteFailure::NoRoom)?;
+        let active = self.log(log).active.as_ref().ok_or(WriteFailure::NoRoom)?;
         Ok((active.segment.id, active.at))
     }
 
     /// Appends a record where [`Writer::place_for`] said.
-    pub(crate) fn append(&mut self, header: &Header, parts: &[&[u8]], bytes: u64) -> Result<Entry, WriteFailure> {
-        let active = self.active.as_mut().ok_or(WriteFailure::NoRoom)?;
+    pub(crate) fn append(
+        &mut self,
+        log: LogId,
+        header: &Header,
+        parts: &[&[u8]],
+        bytes: u64,
+    ) -> Result<Entry, WriteFailure> {
+        let active = self.log(log).active.as_mut().ok_or(WriteFailure::NoRoom)?;
         if let Err(error) = active.segment.file.write(parts, active.at) {
             // What follows a torn record would never be found again: this segment ends in front of it.
-            self.seal();
+            self.seal(log);
             return Err(error.into());
         }
         let entry = entry_of(header, active.at, u32::try_from(bytes).unwrap_or(u32::MAX));
@@ -218,15 +245,12 @@ impl<M> Writer<M> {
     }
 
     /// Begins a segment, after making room for it and, where the bounds allow, for what is spared from the oldest.
-    fn open_segment(&mut self) -> Result<(), WriteFailure> {
-        while !self.shelf.space.take(self.segment_bytes) {
-            if !self.make_room() {
-                return Err(WriteFailure::NoRoom);
-            }
-        }
-        let start = self.next_start(false);
+    fn open_segment(&mut self, log: LogId) -> Result<(), WriteFailure> {
+        let bytes_max = self.log(log).segment_bytes;
+        self.take_space(log, bytes_max)?;
+        let (start, owner) = (self.next_start(log, false), self.owner(log));
         let shelf = &self.shelf;
-        let made = Segment::create(&*shelf.files, &shelf.folder, start, &shelf.space, self.segment_bytes);
+        let made = Segment::create(&*shelf.files, &shelf.folder, start, &shelf.space, owner, bytes_max);
         if let Err(error) = &made
             && is_full(error)
         {
@@ -235,10 +259,15 @@ impl<M> Writer<M> {
         }
         let segment = Arc::new(made?);
         self.shelf.segments.insert(&segment);
-        self.active = Some(Active { segment, at: START_BYTES, entries: Vec::new() });
+        self.log(log).active = Some(Active { segment, at: START_BYTES, entries: Vec::new(), bytes_max });
         // One segment stays free, so that what is spared has a place to be copied to.
+        if log != SHARED {
+            let _ = self.fit_quota(log, bytes_max);
+        }
         let space = Arc::clone(&self.shelf.space);
-        while space.used() + self.segment_bytes > space.bytes_max() && !self.order.is_empty() {
+        while space.used() + self.segment_bytes > space.bytes_max()
+            && self.logs.values().any(|log| !log.order.is_empty())
+        {
             if !self.make_room() {
                 break;
             }
@@ -246,14 +275,12 @@ impl<M> Writer<M> {
         Ok(())
     }
 
-    /// Ends the active segment.
-    pub(crate) fn seal(&mut self) {
-        let Some(active) = self.active.take() else { return };
-        let Active { segment, at, entries } = active;
+    /// Ends the active segment of a log.
+    pub(crate) fn seal(&mut self, log: LogId) {
+        let Some(active) = self.log(log).active.take() else { return };
+        let Active { segment, at, entries, .. } = active;
         if entries.is_empty() {
-            self.shelf.segments.remove(segment.id);
-            let _ = segment.unlink(&*self.shelf.files);
-            return;
+            return self.take_away(segment);
         }
         let footer = format::encode_footer(&entries);
         // Behind the footer there must be nothing, or it is not found; without one, the next start reads record by record.
@@ -261,15 +288,23 @@ impl<M> Writer<M> {
         if let Err(error) = ended.and_then(|()| segment.file.sync()) {
             self.note_error(&error);
         }
-        self.order.push_back(segment.id);
+        self.log(log).order.push_back(segment.id);
+    }
+
+    /// Ends all that is being written.
+    pub(crate) fn seal_all(&mut self) {
+        let all: Vec<LogId> = self.logs.keys().copied().collect();
+        all.into_iter().for_each(|log| self.seal(log));
     }
 
     /// Forgets everything, on the disk too.
     pub(crate) fn clear(&mut self) {
         self.shelf.index.clear();
         self.replaced.clear();
-        self.active = None;
-        self.order.clear();
+        for log in self.logs.values_mut() {
+            log.active = None;
+            log.order.clear();
+        }
         let solos: Vec<u64> = self.solos.keys().copied().collect();
         for number in solos {
             if let Some(solo) = self.solos.remove(&number) {
@@ -277,6 +312,7 @@ impl<M> Writer<M> {
             }
         }
         for segment in self.shelf.segments.clear() {
+            segment.disown();
             if let Err(error) = segment.unlink(&*self.shelf.files) {
                 self.note_error(&error);
                 // It must not be found again.
@@ -290,9 +326,9 @@ impl<M> Writer<M> {
     /// New fields for an object whose body is on the disk: a small tail for a solo, a copy for others.
     pub(crate) fn renew(&mut self, stored: &Stored<M>) -> Result<(), WriteFailure> {
         let Some(body) = stored.body().on_disk() else {
-            return self.put(stored);
+            return self.put(stored, stored.stamp);
         };
-        if self.purged(stored).is_some() {
+        if self.purged(stored, stored.stamp).is_some() {
             return Err(WriteFailure::Purged);
         }
         let place = *body.place();
@@ -302,7 +338,7 @@ impl<M> Writer<M> {
         let trailers = stored.body().trailers().map(|fields| &**fields);
         let meta = head::encode(stored, trailers, &*self.codec).ok_or(WriteFailure::Unfit)?;
         let layout = body.layout();
-        let mut header = head::header(stored, layout.nonce, &meta, layout.len);
+        let mut header = head::header(stored, layout.nonce, self.epoch, &meta, layout.len);
         if body.segment().solo {
             return self.renew_solo(stored, body.segment(), &header, &meta, &layout.sums);
         }
@@ -314,20 +350,22 @@ impl<M> Writer<M> {
                 Err(_) => return Err(WriteFailure::Unfit),
             }
         }
-        let at = self.place_for(bytes)?;
+        let log = self.log_of(stored.zone);
+        let at = self.place_for(log, bytes)?;
         header.nonce = u64::from(at.0) << 32 | at.1;
         content.resize((bytes - header.head_bytes(BLOCK_BYTES).unwrap_or(0)) as usize, 0);
         let body_bytes = header.body_bytes as usize;
         let table = table(header.nonce, &[Bytes::copy_from_slice(content.get(..body_bytes).unwrap_or_default())]);
-        let entry = self.append(&header, &[&header.encode(&meta), &meta, &table, &content], bytes)?;
+        let entry = self.append(log, &header, &[&header.encode(&meta), &meta, &table, &content], bytes)?;
         count(&self.shelf.stats.renewals);
-        self.enter(&entry, at.0, false, stored)
+        self.enter(&entry, (at.0, false), stored, stored.stamp)
     }
 
     /// What opening the folder gave becomes the writer's.
     pub(crate) fn resume(&mut self, recovered: &recover::Recovered) {
         self.last_id = recovered.last_id;
-        self.order = recovered.order.iter().copied().collect();
+        self.epoch = recovered.last_epoch;
+        self.resume_logs(&recovered.order);
     }
 
     /// Counts a failed change.

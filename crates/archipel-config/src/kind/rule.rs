@@ -371,55 +371,6 @@ impl Kind<Vec<(StatusRange, Duration)>> for StatusTtls {
     }
 }
 
-/// A list of a few words, none twice.
-pub(crate) struct WordList<T: 'static>(pub &'static [(&'static str, T)]);
-
-impl<T: Copy + PartialEq> Kind<Vec<T>> for WordList<T> {
-    fn read(&self, node: &Node) -> Result<Vec<T>, Vec<Problem>> {
-        let mut seen: Vec<T> = Vec::new();
-        entries(node, "a list of words", |text| {
-            let Some((_, value)) = self.0.iter().find(|(word, _)| *word == text) else {
-                let message = format!("holds {}, which is none of {}", quote(text), self.words());
-                let near = crate::suggest::nearest(text, self.0.iter().map(|(word, _)| *word));
-                let problem = Problem::error(Code::UnknownWord, message);
-                return Err(match near {
-                    Some(word) => problem.help(format!("did you mean \"{word}\"?")),
-                    None => problem,
-                });
-            };
-            if seen.contains(value) {
-                return Err(Problem::error(Code::Duplicate, format!("holds {} twice", quote(text))));
-            }
-            seen.push(*value);
-            Ok(*value)
-        })
-    }
-
-    fn write(&self, value: &Vec<T>) -> Option<String> {
-        let word = |value: &T| self.0.iter().find(|(_, other)| other == value).map_or("", |(word, _)| *word);
-        Some(write_list(value.iter().map(word)))
-    }
-
-    fn name(&self) -> &'static str {
-        "words"
-    }
-
-    fn allowed(&self) -> String {
-        format!("list of {}", self.words())
-    }
-
-    fn schema(&self) -> serde_json::Value {
-        let words: Vec<&str> = self.0.iter().map(|(word, _)| *word).collect();
-        json!({"type": "array", "items": {"type": "string", "enum": words}, "uniqueItems": true})
-    }
-}
-
-impl<T> WordList<T> {
-    fn words(&self) -> String {
-        self.0.iter().map(|(word, _)| quote(word)).collect::<Vec<_>>().join(", ")
-    }
-}
-
 /// A value for a list that may not be empty.
 pub(crate) struct NotEmpty<K>(pub K);
 

@@ -14,7 +14,7 @@ pub(crate) struct Line(pub usize);
 /// Text with line ends, at most so many bytes.
 pub(crate) struct Paragraphs(pub usize);
 
-fn bounded<'a>(node: &'a Node, bytes_max: usize) -> Result<&'a str, Vec<Problem>> {
+fn bounded(node: &Node, bytes_max: usize) -> Result<&str, Vec<Problem>> {
     let text = text(node, "a text")?;
     if text.len() > bytes_max {
         let message = format!("has {} bytes, at most {bytes_max} are allowed", text.len());

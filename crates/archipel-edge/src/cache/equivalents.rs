@@ -246,6 +246,14 @@ pub(crate) fn purge(node: &Node, zone: &LiveZone, key: &CacheKey<'_>, kind: Purg
     purged
 }
 
+/// Makes all [`targets`] of a key's target invalid.
+pub(crate) fn invalidate(node: &Node, zone: &LiveZone, key: &CacheKey<'_>) {
+    for target in targets(node, zone, key) {
+        let key = CacheKey { path_and_query: &target, extra: "", ..*key };
+        node.store.invalidate_url(&KeyRef::new(&key, node.key_seed));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

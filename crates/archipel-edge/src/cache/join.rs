@@ -174,5 +174,5 @@ fn fits(ex: &Exchange, zone: &LiveZone, head: &Head<Meta>) -> bool {
         && meta.forms.fit(&zone.zone.compression)
         && usable()
         && answers()
-        && ex.worker.node.store.purged(head).is_none()
+        && ex.worker.node.store.outdated(head, head.stamp).is_none()
 }

@@ -10,7 +10,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use archipel_cache::{Body, FillReader, Head, LeaderGuard, PurgeKind, Stored};
+use archipel_cache::{Body, FillReader, Head, LeaderGuard, Stored};
 use archipel_http::range::{self, ByteRange, RangeSpec};
 use archipel_http::slices::{self, Grid};
 use archipel_transport::message::{Reply, ReplyBody, StreamBody};
@@ -261,8 +261,8 @@ pub(super) fn give_up(ex: &Exchange, zone: &LiveZone, manifest: &Arc<Stored<Meta
         return;
     }
     let key = manifest.key_ref();
-    // A purge, so that the same entity tag leads to other slices from now on.
-    node.store.purge_key(&key, PurgeKind::Hard);
+    // It takes a number of the purge sequence, so that the same entity tag leads to other slices from now on.
+    node.store.invalidate_key(&key);
     if matches!(refused, Refused::Contradiction)
         && let Some(guard) = node.flights.try_lead(&key)
     {

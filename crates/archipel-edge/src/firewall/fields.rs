@@ -2,6 +2,7 @@
 //!
 //! Paths are the canonical ones that the cache key and the origin get too; `raw.*` are as the visitor sent them.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::LazyLock;
@@ -20,7 +21,7 @@ use crate::geo::Place;
 use crate::phases::encode;
 
 /// Header fields, by name and in order.
-struct HeaderSource<'a>(&'a HeaderMap);
+struct HeaderSource<'a>(Cow<'a, HeaderMap>);
 
 impl MapSource for HeaderSource<'_> {
     fn get<'a>(&'a self, key: &[u8]) -> Value<'a> {
@@ -92,7 +93,7 @@ impl<'a> View<'a> {
         Self {
             ex,
             reply,
-            headers: HeaderSource(&ex.asked.headers),
+            headers: HeaderSource(Cow::Borrowed(&ex.asked.headers)),
             reply_headers: OnceCell::new(),
             args: OnceCell::new(),
             raw_args: OnceCell::new(),
@@ -161,14 +162,14 @@ impl<'a> View<'a> {
     }
 
     fn languages(&self) -> Value<'_> {
-        Value::texts(language::ranges(self.headers.0))
+        Value::texts(language::ranges(&self.headers.0))
     }
 
     fn body(&self) -> &BodyFields<'a> {
         self.body.get_or_init(|| {
             static NOTHING: LazyLock<Peeked> = LazyLock::new(Peeked::default);
             let peeked = self.ex.rules.as_ref().and_then(|rules| rules.body.as_ref()).unwrap_or(&NOTHING);
-            BodyFields::new(peeked, self.headers.0.get(CONTENT_TYPE).map(http::HeaderValue::as_bytes))
+            BodyFields::new(peeked, self.ex.asked.headers.get(CONTENT_TYPE).map(http::HeaderValue::as_bytes))
         })
     }
 
@@ -222,7 +223,7 @@ impl<'a> View<'a> {
 
     fn place_field(&self, field: Field) -> Value<'_> {
         let place = self.place();
-        let text = |text: Option<&'a str>| text.map_or(Value::Nil, |text| Value::text(text));
+        let text = |text: Option<&'a str>| text.map_or(Value::Nil, Value::text);
         match field {
             Field::IpSrc => Value::Ip(self.ex.client),
             Field::IpSrcCountry => Value::text(place.country()),
@@ -275,8 +276,8 @@ impl<'a> View<'a> {
         match field {
             Field::HttpResponseCode => Value::Int(reply.status.as_u16().into()),
             Field::HttpResponseHeaders | Field::RawHttpResponseHeaders => Value::Map(headers),
-            Field::HttpResponseHeadersNames | Field::RawHttpResponseHeadersNames => names(headers.0),
-            Field::HttpResponseHeadersValues | Field::RawHttpResponseHeadersValues => values(headers.0),
+            Field::HttpResponseHeadersNames | Field::RawHttpResponseHeadersNames => names(&headers.0),
+            Field::HttpResponseHeadersValues | Field::RawHttpResponseHeadersValues => values(&headers.0),
             Field::HttpResponseContentTypeMediaType => {
                 let made = || {
                     let value = headers.0.get(CONTENT_TYPE).map_or(&b""[..], http::HeaderValue::as_bytes);
@@ -309,8 +310,8 @@ impl Fields for View<'_> {
             Field::HttpRequestTimestampMsec => Value::Int(wall().subsec_millis().into()),
             Field::HttpRequestVersion => Value::text(version(asked.version)),
             Field::HttpRequestHeaders => Value::Map(&self.headers),
-            Field::HttpRequestHeadersNames => names(self.headers.0),
-            Field::HttpRequestHeadersValues => values(self.headers.0),
+            Field::HttpRequestHeadersNames => names(&self.headers.0),
+            Field::HttpRequestHeadersValues => values(&self.headers.0),
             // What has more fields than `limits.header_count_max` was refused.
             Field::HttpRequestHeadersTruncated => Value::Bool(false),
             Field::HttpRequestAcceptedLanguages => self.languages(),

@@ -3,7 +3,7 @@
 //! - [`fields`]: what rules see of an exchange; `body`, `multipart` and `pairs` are parts of it;
 //! - [`event`]: what is recorded of each decision;
 //! - [`reply`]: what is answered;
-//! - [`managed`]: the seam to managed rules;
+//! - [`managed`]: built-in rules and the OWASP Core Rule Set;
 //! - [`test`]: trying expressions by hand.
 //!
 //! It judges the request as the visitor sent it, in the one canonical form: rewrites come after it.
@@ -12,7 +12,7 @@ mod access;
 mod body;
 pub mod event;
 mod fields;
-mod managed;
+pub(crate) mod managed;
 pub(crate) mod multipart;
 mod pairs;
 pub mod reference;
@@ -157,7 +157,8 @@ pub(crate) async fn stage(ex: &mut Exchange) -> ControlFlow<Reply> {
         // Boxed, so that no other request carries what reading a body needs.
         Box::pin(read_body(ex)).await?;
     }
-    judge(ex)
+    judge(ex)?;
+    managed::stage(ex).await
 }
 
 /// Judges a request whose body was read where that is needed.
@@ -172,15 +173,18 @@ pub(crate) fn judge(ex: &mut Exchange) -> ControlFlow<Reply> {
     if let Some(access) = &firewall.access {
         match access::stage(ex, access, mode)? {
             access::Verdict::Pass => {}
-            access::Verdict::Allow => return ControlFlow::Continue(()),
+            access::Verdict::Allow => {
+                ex.decided().skip |= Skip::Managed.bit();
+                return ControlFlow::Continue(());
+            }
         }
     }
     if let Some(custom) = &firewall.custom
         && judge_custom(ex, custom, mode)? == Judged::Ended
     {
+        ex.decided().skip |= Skip::Managed.bit();
         return ControlFlow::Continue(());
     }
-    managed::stage(ex)?;
     ex.note("firewall", "pass", || "no rule answers".to_owned());
     ControlFlow::Continue(())
 }

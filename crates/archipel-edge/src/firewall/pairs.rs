@@ -15,8 +15,11 @@ use http::header::GetAll;
 pub(super) struct Pairs<'a> {
     pairs: Vec<(Cow<'a, [u8]>, &'a [u8])>,
     /// Each name once, where it first stands, with its values.
-    grouped: OnceLock<Vec<(usize, Vec<&'a [u8]>)>>,
+    grouped: OnceLock<Vec<Group<'a>>>,
 }
+
+/// The pair with which a name first stands, and all values of the name.
+type Group<'a> = (usize, Vec<&'a [u8]>);
 
 impl<'a> Pairs<'a> {
     /// The arguments of a query, not decoded.
@@ -41,10 +44,10 @@ impl<'a> Pairs<'a> {
         Self { pairs, grouped: OnceLock::new() }
     }
 
-    fn grouped(&self) -> &[(usize, Vec<&'a [u8]>)] {
+    fn grouped(&self) -> &[Group<'a>] {
         self.grouped.get_or_init(|| {
             let mut places: HashMap<&[u8], usize> = HashMap::with_capacity(self.pairs.len());
-            let mut groups: Vec<(usize, Vec<&'a [u8]>)> = Vec::new();
+            let mut groups: Vec<Group<'a>> = Vec::new();
             for (at, (name, value)) in self.pairs.iter().enumerate() {
                 let place = *places.entry(name).or_insert(groups.len());
                 match groups.get_mut(place) {

@@ -13,6 +13,8 @@ use crate::exchange::Exchange;
 pub(crate) const BLOCK: &str = "firewall_block";
 /// An access rule refused.
 pub(crate) const ACCESS: &str = "firewall_access";
+/// A managed rule refused.
+pub(crate) const MANAGED: &str = "firewall_managed";
 /// The visitor would have to prove to be human, which nothing here can check yet.
 pub(crate) const CHALLENGE: &str = "firewall_challenge";
 /// The answer that a rule brings along, instead of a page.
@@ -41,7 +43,7 @@ pub(crate) fn challenge(ex: &mut Exchange) -> Reply {
     error_page::reply(ex, &denied(StatusCode::FORBIDDEN, CHALLENGE, message))
 }
 
-fn denied(status: StatusCode, reason: &'static str, message: &'static str) -> Failure {
+pub(super) fn denied(status: StatusCode, reason: &'static str, message: &'static str) -> Failure {
     let mut failure = Failure::refusal(status, reason, message);
     failure.proxy = Some(ProxyError::HttpRequestDenied);
     failure

@@ -144,6 +144,10 @@ fn parse(text: &str, lists: &Lists) -> Result<Either, Diagnostic> {
     }
 }
 
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 fn shown(value: &Value<'_>) -> String {
     let text = value.to_string();
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
@@ -158,7 +162,7 @@ fn evaluate(ex: &Exchange, expression: &Either, text: &str) -> RuleTest {
         Either::Decides(expression, filter) => {
             let part = |part: archipel_rules::Explained<'_>| PartValue {
                 depth: part.depth,
-                text: text.get(part.span).unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" "),
+                text: one_line(text.get(part.span).unwrap_or_default()),
                 value: shown(&part.value),
             };
             let parts = filter.explain(&view).into_iter().map(part).collect();
@@ -167,7 +171,8 @@ fn evaluate(ex: &Exchange, expression: &Either, text: &str) -> RuleTest {
         }
         Either::Makes(expression, formula) => {
             let value = formula.value(&view);
-            (Vec::new(), expression.fields(), !value.is_nil(), shown(&value))
+            let whole = PartValue { depth: 0, text: one_line(text), value: shown(&value) };
+            (vec![whole], expression.fields(), !value.is_nil(), shown(&value))
         }
     };
     let field = |field: &archipel_rules::Field| {

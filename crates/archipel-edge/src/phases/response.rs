@@ -16,11 +16,14 @@ use crate::firewall::View;
 
 /// The rules of both phases.
 pub(crate) struct Response {
-    errors: Option<(RuleSet, Box<[ErrorReply]>)>,
-    headers: Option<(RuleSet, Box<[(Box<str>, Changes)]>)>,
+    errors: Option<Phase<ErrorReply>>,
+    headers: Option<Phase<(Box<str>, Changes)>>,
     /// Whether a rule looks at the request's body.
     pub(crate) reads_body: bool,
 }
+
+/// The conditions of a phase, and what each rule does.
+type Phase<T> = (RuleSet, Box<[T]>);
 
 struct ErrorReply {
     id: Box<str>,
@@ -43,7 +46,7 @@ impl Response {
     }
 }
 
-fn errors(zone: &Zone) -> Option<(RuleSet, Box<[ErrorReply]>)> {
+fn errors(zone: &Zone) -> Option<Phase<ErrorReply>> {
     let (mut conditions, mut each) = (Vec::new(), Vec::new());
     let all = zone.phases.custom_errors.iter().zip(&zone.phases.custom_error_bodies).enumerate();
     for (at, (rule, body)) in all.filter(|(_, (rule, _))| rule.enabled) {
@@ -59,7 +62,7 @@ fn errors(zone: &Zone) -> Option<(RuleSet, Box<[ErrorReply]>)> {
     Some((RuleSet::new(conditions)?, each.into()))
 }
 
-fn headers(zone: &Zone) -> Option<(RuleSet, Box<[(Box<str>, Changes)]>)> {
+fn headers(zone: &Zone) -> Option<Phase<(Box<str>, Changes)>> {
     let (mut conditions, mut each) = (Vec::new(), Vec::new());
     for (at, rule) in zone.phases.response_headers.iter().enumerate().filter(|(_, rule)| rule.enabled) {
         let Some(condition) = &rule.expression else { continue };

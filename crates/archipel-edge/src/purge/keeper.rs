@@ -124,11 +124,35 @@ impl Keeper {
     /// # Errors
     /// Why they are not, for the operator. They are in force.
     pub(crate) fn wait(&self, sequence: u64) -> Result<(), String> {
+        self.waiting().wait(sequence)
+    }
+
+    /// A handle that can wait, for another thread.
+    pub(crate) fn waiting(&self) -> Waiting {
+        Waiting(self.shared.clone())
+    }
+
+    /// Another process serves from now on, and keeps the journal: this one only appends to it.
+    pub(crate) fn retire(&self) {
+        self.shared.lock().retired = true;
+    }
+
+    pub(crate) fn counts(&self) -> &JournalCounts {
+        &self.shared.counts
+    }
+}
+
+/// See [`Keeper::waiting`].
+pub(crate) struct Waiting(Arc<Shared>);
+
+impl Waiting {
+    /// See [`Keeper::wait`].
+    pub(crate) fn wait(&self, sequence: u64) -> Result<(), String> {
         let until = Instant::now() + ACKNOWLEDGED_MAX;
-        let mut state = self.shared.lock();
+        let mut state = self.0.lock();
         state.wanted = state.wanted.max(sequence);
         state.problem = None;
-        self.shared.changed.notify_all();
+        self.0.changed.notify_all();
         loop {
             if state.durable >= sequence {
                 return Ok(());
@@ -140,17 +164,8 @@ impl Keeper {
             if left.is_zero() || state.ended {
                 return Err("the purge journal could not be written in time".to_owned());
             }
-            state = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.0.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-    }
-
-    /// Another process serves from now on, and keeps the journal: this one only appends to it.
-    pub(crate) fn retire(&self) {
-        self.shared.lock().retired = true;
-    }
-
-    pub(crate) fn counts(&self) -> &JournalCounts {
-        &self.shared.counts
     }
 }
 

@@ -1,12 +1,14 @@
 //! Purging what is stored, by what an operator can name; and what a stored response can be named by.
 //!
 //! - this module: from names to the store's scopes, and the tags and groups of responses;
+//! - [`hosts`]: which zone had each host before;
 //! - [`keeper`]: the thread that keeps the journal;
 //! - [`method`]: the PURGE method;
 //! - [`token`]: the secrets that allow it.
 //!
 //! Must never purge less than was asked for.
 
+mod hosts;
 mod keeper;
 mod method;
 mod token;
@@ -36,6 +38,8 @@ use crate::live::LiveZone;
 use crate::metrics::metric;
 use crate::node::Node;
 
+use hosts::Hosts;
+pub(crate) use hosts::HostsFile;
 pub(crate) use keeper::Keeper;
 pub(crate) use method::{explain, stage};
 pub(crate) use token::Token;
@@ -267,10 +271,36 @@ impl Node {
     /// process with this state folder still serves for a while; what it purges is purged here too.
     pub fn open_purges(&self, state_dir: &Path, follows: bool) {
         self.purges.get_or_init(|| Keeper::start(&self.store, state_dir, follows));
+        let file = self.hosts.get_or_init(|| HostsFile::new(state_dir));
+        match file.read() {
+            Ok(Some(before)) => self.purge_moved(&before),
+            Ok(None) => self.remember_hosts(0),
+            Err(error) => {
+                tracing::error!(%error, "which zone had each host cannot be read: whatever was stored before counts as purged");
+                self.remember_hosts(self.store.purge_all(PurgeKind::Hard).sequence);
+            }
+        }
     }
 
-    /// Another process serves from now on and keeps the purge journal: this one only appends to it.
+    /// Keeps which zone has each host, once the purges up to a number are on the disk: what is not kept is purged again at the next
+    /// start. In a thread of its own, as the disk may take its time.
+    fn remember_hosts(&self, after: u64) {
+        let (Some(file), Some(keeper)) = (self.hosts.get(), self.purges.get()) else { return };
+        let (file, kept, hosts) = (file.clone(), keeper.waiting(), Hosts::of(&self.snapshot()));
+        let remember = move || {
+            let kept = if after == 0 { Ok(()) } else { kept.wait(after) };
+            if let Err(error) = kept.and_then(|()| file.write(&hosts).map_err(|error| error.to_string())) {
+                tracing::warn!(%error, "which zone has each host could not be kept: the zones that took one over are purged again at the next start");
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("hosts".to_owned()).spawn(remember) {
+            tracing::warn!(%error, "no thread to keep which zone has each host");
+        }
+    }
+
+    /// Another process serves from now on and keeps the purge journal: this one only appends to it, also what visitors make invalid.
     pub fn retire_purges(&self) {
+        self.store.hand_over();
         if let Some(keeper) = self.purges.get() {
             keeper.retire();
         }
@@ -278,20 +308,19 @@ impl Node {
 
     /// A purge covers its own zone. A zone that takes a host over from another may have had it before, and must not find what was
     /// purged while the other had it: it begins with an empty cache.
-    pub(crate) fn purge_moved(&self, before: &Snapshot) {
-        for zone in &self.snapshot().zones {
-            // Of a wildcard, any name that it covers.
-            let names = zone.hosts.iter().map(|host| host.to_string().replacen('*', "any", 1));
-            let mut others = names.filter_map(|name| before.zone_for_host(&name).filter(|other| other.id != zone.id));
-            if let Some(other) = others.next() {
-                tracing::info!(
-                    zone = &*zone.name,
-                    from = &*other.name,
-                    "a host changed its zone: what the zone had is purged"
-                );
-                self.store.purge_zone(zone.id, PurgeKind::Hard);
-            }
+    pub(crate) fn purge_moved_since(&self, before: &Snapshot) {
+        self.purge_moved(&Hosts::of(before));
+    }
+
+    fn purge_moved(&self, before: &Hosts) {
+        let snapshot = self.snapshot();
+        let mut last = 0;
+        for id in Hosts::of(&snapshot).taken_over(before) {
+            let name = snapshot.zones.iter().find(|zone| zone.id == id).map(|zone| zone.name.to_string());
+            tracing::info!(zone = name, "a host changed its zone: what the zone had is purged");
+            last = self.store.purge_zone(id, PurgeKind::Hard).sequence;
         }
+        self.remember_hosts(last);
     }
 
     /// Purges after a number, oldest first, at most [`PURGE_RECORDS_MAX`], for other nodes to make as well.
@@ -431,10 +460,10 @@ pub(crate) fn invalidate(ex: &Exchange, zone: &LiveZone, status: StatusCode, rep
     }
     let node = &ex.worker.node;
     let key = CacheKey { path_and_query: &ex.asked.path_and_query, ..key_of(ex, zone) };
-    equivalents::purge(node, zone, &key, PurgeKind::Hard);
+    equivalents::invalidate(node, zone, &key);
     let others = invalidation::also_invalidated(ex.asked.scheme, &ex.asked.authority, &ex.asked.path_and_query, reply);
     for target in others {
-        equivalents::purge(node, zone, &CacheKey { path_and_query: &target, ..key }, PurgeKind::Hard);
+        equivalents::invalidate(node, zone, &CacheKey { path_and_query: &target, ..key });
     }
     for group in groups::parse_groups(reply, &CACHE_GROUP_INVALIDATION) {
         let group = cache_group(key.zone, key.scheme.as_str(), key.host, &group);

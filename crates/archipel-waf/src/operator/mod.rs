@@ -292,6 +292,18 @@ impl Operator {
         self.kind
     }
 
+    /// An estimate of the bytes that it holds on the heap, without what expressions keep as they are used.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match &self.test {
+            Test::Text(_, text) => text.len(),
+            Test::Contains(finder) => finder.needle().len(),
+            Test::Words(words) => words.bytes(),
+            Test::Rx(rx) | Test::RxGlobal(rx) | Test::Verify(_, rx) => rx.bytes(),
+            _ => 0,
+        }
+    }
+
     /// Whether the operator matches `value`. What it captures is put into `captures`, which is emptied first. An expression that
     /// exceeded its budget did not match; [`try_matches`](Self::try_matches) tells.
     #[must_use]

@@ -59,6 +59,12 @@ impl Words {
         true
     }
 
+    /// Bytes that it holds.
+    pub(super) fn bytes(&self) -> usize {
+        let words: usize = self.words.iter().map(|word| word.len() + size_of::<Box<[u8]>>()).sum();
+        self.automaton.memory_usage() + words
+    }
+
     pub(super) fn requirement(&self) -> Requirement {
         if self.words.is_empty() {
             return Requirement::one_of(crate::byte_set::ByteSet::EMPTY);

@@ -55,8 +55,9 @@ struct Demand {
     length_min: usize,
 }
 
-/// Bytes of an automaton that is read once a byte; one that would be larger takes the small form, which is read more often.
-const TABLE_BYTES_MAX: usize = 8 << 20;
+/// Bytes of an automaton that is a table, read once a byte. One that would be larger takes the small form: for the Core Rule Set's
+/// 9 MiB of tables it was not slower, since what limits it is how much of it the caches hold.
+const TABLE_BYTES_MAX: usize = 1 << 20;
 
 /// The automaton that finds literals.
 #[derive(Debug)]

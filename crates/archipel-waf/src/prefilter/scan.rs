@@ -7,6 +7,9 @@ use crate::byte_set::ByteSet;
 
 use super::{Demand, Literals, Prefilter};
 
+/// Words of [`Prefilter::by_byte`]'s rows that are put together at a time.
+const WORDS_TOGETHER: usize = 4;
+
 /// Answers for the values of one transaction.
 #[derive(Debug, Default)]
 pub(crate) struct Hits {
@@ -92,13 +95,19 @@ impl Prefilter {
     /// The operators that ask for bytes only.
     fn judge_bytes(&self, text: &[u8], bytes: &ByteSet, from: usize, hits: &mut Hits) {
         let words = self.bytes_only.len().div_ceil(64);
-        for word in 0..words {
-            let mut left = bytes.iter().fold(0, |left, byte| left | self.by_byte[usize::from(byte) * words + word]);
-            while left != 0 {
-                let bit = self.bytes_only[word * 64 + left.trailing_zeros() as usize];
-                left &= left - 1;
-                if self.demands[bit as usize].holds(text, bytes) {
-                    hits.set(from, bit);
+        for first in (0..words).step_by(WORDS_TOGETHER) {
+            let mut left = [0_u64; WORDS_TOGETHER];
+            for byte in bytes.iter() {
+                let row = &self.by_byte[usize::from(byte) * words..][first..words];
+                left.iter_mut().zip(row).for_each(|(left, word)| *left |= word);
+            }
+            for (at, mut left) in left.into_iter().enumerate() {
+                while left != 0 {
+                    let bit = self.bytes_only[(first + at) * 64 + left.trailing_zeros() as usize];
+                    left &= left - 1;
+                    if self.demands[bit as usize].holds(text, bytes) {
+                        hits.set(from, bit);
+                    }
                 }
             }
         }

@@ -172,7 +172,7 @@ impl RuleSet {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let rules = self.rules.iter().map(|rule| size_of::<Rule>() + rule.bytes()).sum::<usize>();
-        let operators = self.operators.len() * size_of::<Operator>();
+        let operators = self.operators.iter().map(|o| size_of::<Operator>() + o.bytes()).sum::<usize>();
         rules
             + operators
             + self.prefilters.iter().map(Prefilter::bytes).sum::<usize>()

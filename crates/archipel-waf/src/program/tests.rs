@@ -96,3 +96,15 @@ fn updates_change_actions_and_targets() {
     let warnings: Vec<_> = rules.warnings().iter().map(ToString::to_string).collect();
     assert_eq!(warnings, ["t.conf:4: no rule is meant by this"]);
 }
+
+#[test]
+fn a_rule_set_says_what_it_holds() {
+    let load = |text: &str| {
+        let sources = [Source { name: "t.conf".to_owned(), text: text.as_bytes().to_vec() }];
+        RuleSet::load(&sources, &NoFiles).unwrap()
+    };
+    let small = load("SecRule ARGS \"@rx a\" id:1");
+    let large = load("SecRule ARGS \"@rx a\" id:1\nSecRule ARGS \"@rx (?i)(?:select|union)\\s+[a-z]{1,40}\" id:2\n");
+    assert!(small.bytes() > 0 && large.bytes() > small.bytes() + size_of::<Rule>());
+    assert_eq!((small.rules(), large.rules()), (1, 2));
+}

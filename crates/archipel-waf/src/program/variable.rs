@@ -268,6 +268,8 @@ impl Variable {
             Self::Scalar(place) => SCALARS[usize::from(place)],
             Self::List { store: Store::XmlText | Store::XmlAttributes, .. } => "XML",
             Self::Rule(_) => "RULE",
+            // By far the most frequent.
+            Self::Tx => "TX",
             other => OTHERS.iter().find(|(_, variable)| *variable == other).map_or("", |(name, _)| name),
         }
     }

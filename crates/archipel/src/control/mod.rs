@@ -11,6 +11,7 @@ pub mod server;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use archipel_edge::TierStored;
 use serde::{Deserialize, Serialize};
 
 /// Largest request body on the control socket in bytes.
@@ -162,6 +163,20 @@ pub struct StatusAnswer {
     pub hits: u64,
     /// Of these refused or failed by the edge.
     pub refused: u64,
+    /// What zones have in the cache; those with most come first. Without a name: zones that are no longer configured.
+    #[serde(default)]
+    pub cache: Vec<ZoneCacheAnswer>,
+}
+
+/// What a zone has in the cache.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ZoneCacheAnswer {
+    /// Its name.
+    pub zone: String,
+    /// In memory.
+    pub memory: TierStored,
+    /// On the disk.
+    pub disk: TierStored,
 }
 
 /// One listener, also in the readiness line.

@@ -87,7 +87,7 @@ async fn ask_with(site: &Sample, request: Request) -> Got {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let conn = Conn::new(1, address, address, address, None, Protocol::Http1);
     let (reply, _) = site.handle(conn, request).await;
-    let mut fields = reply.headers().clone();
+    let mut fields = reply.headers().into_owned();
     fields.extend(reply.added.iter().map(|(name, value)| (name.clone(), value.clone())));
     let told = reply.body.len();
     let tunnel = matches!(reply.body, ReplyBody::Tunnel(_));

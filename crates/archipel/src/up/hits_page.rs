@@ -63,10 +63,17 @@ fn section(page: &mut String, zone: &ZoneHits) {
         (percent(total.hit_ratio), "hit ratio"),
         (say::thousands(total.requests), "requests"),
         (say::thousands(total.to_origin()), "to the origin"),
-        (bytes(total.saved_bytes), "saved"),
-        (bytes(total.fetched_bytes), "fetched"),
+        (say::bytes(total.saved_bytes), "saved"),
+        (say::bytes(total.fetched_bytes), "fetched"),
     ] {
         let _ = write!(page, "<span class=\"figure\"><b>{figure}</b> {words}</span>");
+    }
+    for (tier, words) in [(zone.stored.memory, "in memory"), (zone.stored.disk, "on disk")] {
+        let _ = write!(page, "<span class=\"figure\"><b>{}</b>", say::bytes(tier.bytes));
+        if tier.bytes_max > 0 {
+            let _ = write!(page, " of {}", say::bytes(tier.bytes_max));
+        }
+        let _ = write!(page, " {words}, {} objects</span>", say::thousands(tier.objects));
     }
     page.push_str("</div>");
     bar(page, "zone", total);
@@ -94,8 +101,8 @@ fn table_row(page: &mut String, row: &PathHits) {
     for (_, _, of) in KINDS {
         cell(page, of(shown), say::thousands);
     }
-    cell(page, shown.saved_bytes, bytes);
-    cell(page, shown.fetched_bytes, bytes);
+    cell(page, shown.saved_bytes, say::bytes);
+    cell(page, shown.fetched_bytes, say::bytes);
     page.push_str("</tr>");
 }
 
@@ -125,19 +132,6 @@ fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
-fn bytes(n: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if n < 1024 {
-        return format!("{n} B");
-    }
-    let (mut value, mut at) = (n as f64 / 1024.0, 0);
-    while value >= 1024.0 && at + 1 < UNITS.len() {
-        value /= 1024.0;
-        at += 1;
-    }
-    format!("{value:.1} {}", UNITS[at])
-}
-
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -160,6 +154,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use archipel_edge::ZoneStored;
 
     #[test]
     fn what_visitors_write_is_escaped() {
@@ -168,7 +163,12 @@ mod tests {
             shown: Shown::default(),
             uncertain_max: 0,
         };
-        let zones = [ZoneHits { zone: "a<b".to_owned(), total: Shown::default(), paths: vec![row] }];
+        let zones = [ZoneHits {
+            zone: "a<b".to_owned(),
+            total: Shown::default(),
+            stored: ZoneStored::default(),
+            paths: vec![row],
+        }];
         let page = render("n<1>", &zones);
         assert!(page.contains("/&lt;script&gt;alert(1)&lt;/script&gt;&#39;&quot;&amp;\u{fffd}"));
         assert!(page.contains("a&lt;b") && page.contains("Node n&lt;1&gt;"));
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn figures() {
         assert_eq!(
-            [0, 1023, 1024, 5 << 20, u64::MAX].map(bytes),
+            [0, 1023, 1024, 5 << 20, u64::MAX].map(say::bytes),
             ["0 B", "1023 B", "1.0 KiB", "5.0 MiB", "16384.0 PiB"]
         );
         assert_eq!(percent(0.987_65), "98.8 %");

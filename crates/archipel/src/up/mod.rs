@@ -284,6 +284,9 @@ struct Signals {
 
 impl Signals {
     fn install() -> std::io::Result<Self> {
+        // A file that reaches RLIMIT_FSIZE is an error of the write, as a full disk is, and not the end of the process: once asked for, the
+        // signal has a handler for good.
+        drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
         Ok(Self {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,

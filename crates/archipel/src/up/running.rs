@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, bail};
 use archipel_config::Snapshot;
-use archipel_edge::{Edge, Node, server_settings};
+use archipel_edge::{Edge, Node, ZoneStored, server_settings};
 use archipel_transport::listen::Server;
 use archipel_transport::tls::certificates::{CertificateSource, CertificateTable};
 use archipel_transport::tls::server::TlsAcceptor;
@@ -21,7 +21,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::certificates::DevelopmentCas;
 use super::plan::{Plan, needs_restart};
 use crate::control::handover::{self, Offered, SERVING};
-use crate::control::{HandoverAnswer, ListenerAnswer, ReloadAnswer, StatusAnswer};
+use crate::control::{HandoverAnswer, ListenerAnswer, ReloadAnswer, StatusAnswer, ZoneCacheAnswer};
 
 /// How long the successor may take from receiving the sockets to serving on them.
 const SUCCESSOR_TIMEOUT: Duration = Duration::from_secs(60);
@@ -225,6 +225,7 @@ impl Running {
             requests: live.requests,
             hits: live.hits,
             refused: live.refused,
+            cache: self.node.zones_stored().into_iter().map(cache_of).collect(),
         }
     }
 
@@ -296,4 +297,8 @@ impl Running {
         }
         Ok(())
     }
+}
+
+fn cache_of((zone, stored): (String, ZoneStored)) -> ZoneCacheAnswer {
+    ZoneCacheAnswer { zone, memory: stored.memory, disk: stored.disk }
 }

@@ -151,7 +151,7 @@ async fn firewall_keeps_its_databases_where_new_ones_are_broken() -> Outcome {
         Ok(client.get(HOST, "/a").await?.head.status()? == 403)
     };
     ensure!(blocked().await?, "the database is not in use");
-    site.folder.write("geo.mmdb", b"nonsense".to_vec())?;
+    site.folder.write("geo.mmdb", b"nonsense")?;
     let (ok, said) = crate::site::command(&site, &["reload"]).await?;
     ensure!(!ok && said.contains("geo.mmdb") && said.contains("no database"), "{said}");
     ensure!(blocked().await?, "the old database is gone");
@@ -160,7 +160,7 @@ async fn firewall_keeps_its_databases_where_new_ones_are_broken() -> Outcome {
     ensure!(!ok && said.contains("geo.database"), "{said}");
     ensure!(blocked().await?, "the old database is gone");
     edge.stop().await?;
-    site.folder.write("geo.mmdb", b"nonsense".to_vec())?;
+    site.folder.write("geo.mmdb", b"nonsense")?;
     let dir = site.dir().display().to_string();
     let (status, _, err) = run(Path::new(BINARY), &["up", "--config", &dir, "--announce", "-"]).await?;
     ensure!(!status.success() && err.contains("geo.mmdb"), "it started: {err}");
@@ -178,11 +178,7 @@ firewall.rules = [{ expression = 'http.user_agent in $bad', action = "block" }]"
     let target = archipel_testkit::wire::Target::plain(world.at.plain()?);
     let ask = async |agent: &str| -> anyhow::Result<u16> {
         let mut client = archipel_testkit::client::RawClient::connect(&target).await?;
-        Ok(client
-            .ask(&format!("GET /a HTTP/1.1\r\nHost: {HOST}\r\nUser-Agent: {agent}\r\n\r\n"))
-            .await?
-            .head
-            .status()?)
+        client.ask(&format!("GET /a HTTP/1.1\r\nHost: {HOST}\r\nUser-Agent: {agent}\r\n\r\n")).await?.head.status()
     };
     ensure!(ask("one").await? == 403 && ask("two").await? == 200, "the first list");
     site.folder.write("zones/bad.txt", "two # since today\n")?;

@@ -12,6 +12,7 @@ mod firewall;
 mod floods;
 mod inspect;
 mod lifecycle;
+mod managed;
 mod origins;
 mod purge;
 mod site;
@@ -100,6 +101,7 @@ async fn run(wish: &Wish) -> anyhow::Result<usize> {
         floods::TESTS,
         inspect::TESTS,
         lifecycle::TESTS,
+        managed::TESTS,
         origins::TESTS,
         purge::TESTS,
         slices::TESTS,

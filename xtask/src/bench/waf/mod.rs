@@ -85,7 +85,7 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
         );
         about = json!({
             "engine": theirs.about.engine, "pcre2": theirs.about.pcre2, "jit_bytes": theirs.about.jit_bytes,
-            "memory_bytes": theirs.about.grown_bytes,
+            "rules": theirs.about.rules, "memory_bytes": theirs.about.grown_bytes,
         });
         for case in &cases {
             let line = measure(case, level, options.rounds, &mut ours, &mut theirs)?;

@@ -148,7 +148,8 @@ impl Background {
             out.shrink_to_fit();
             let head = derived::head(source.head(), Kind { form: job.form, useless: false, background: true });
             // A refusal is counted by the store; what is there stays.
-            let _ = job.store.insert(Stored::new(head, Body::from_bytes(Bytes::from(out))));
+            let stored = Stored::new(head, Body::from_bytes(Bytes::from(out)));
+            let _ = job.store.insert_derived(&Arc::new(stored));
         }
     }
 }

@@ -103,7 +103,7 @@ fn at_once(ex: &Exchange, zone: &LiveZone, stored: &Arc<Stored<Meta>>, form: For
     let head = derived::head(stored.head(), Kind { form, useless, background: false });
     let made = Arc::new(Stored::new(head, Body::from_bytes(body)));
     // A refusal (purged meanwhile, no room) is counted by the store; the form is served all the same.
-    let _ = ex.worker.node.store.insert_shared(&made);
+    let _ = ex.worker.node.store.insert_derived(&made);
     (!useless).then_some(made)
 }
 
@@ -286,10 +286,10 @@ impl Work {
         match writer.finish(trailers) {
             Ok(Some(_)) if useless && source.is_kept() => {
                 let kind = Kind { form: self.form, useless, background: false };
-                let _ = store.insert(Stored::new(derived::head(&self.head, kind), Body::default()));
+                let _ = store.insert_derived(&Arc::new(Stored::new(derived::head(&self.head, kind), Body::default())));
             }
             Ok(Some(made)) if source.is_kept() => {
-                let _ = store.insert(made);
+                let _ = store.insert_derived(&Arc::new(made));
             }
             _ => {}
         }

@@ -73,6 +73,15 @@ impl Rx {
         Ok(Self { engine, requirement })
     }
 
+    /// Bytes that it holds, without the caches that it builds as it is used. Of a backtracking one only the text is known.
+    pub(super) fn bytes(&self) -> usize {
+        match &self.engine {
+            Engine::Empty => 0,
+            Engine::Linear(regex) => regex.memory_usage(),
+            Engine::Backtracking(regex) => regex.as_str().len(),
+        }
+    }
+
     pub(super) const fn requirement(&self) -> &Requirement {
         &self.requirement
     }

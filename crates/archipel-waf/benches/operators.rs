@@ -1,6 +1,6 @@
 //! Prints what the operators and transformations cost that most requests meet, in nanoseconds a call.
 //!
-//! `cargo run --release -p archipel-waf --example operators`
+//! `cargo bench -p archipel-waf --bench operators`
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

