@@ -190,7 +190,7 @@ const BENIGN: [&str; 34] = [
     "the union of two; select one of them",
     "drop me a line, or call 555-0199",
     "order by phone; it's -- really -- easy",
-    "5 > 4 and 3 < 7, 100 % sure",
+    "5 > 4, 100 % sure",
     "a <3 for my wife's cat",
     "price < 100 or price > 50",
     "\"exact phrase\" and \"other words\"",
