@@ -10,7 +10,7 @@ async fn check(pieces: &[&'static [u8]], bytes_max: usize, content: &[u8], trunc
     let peeked = body.peek(bytes_max).await.expect("a beginning");
     assert_eq!((&*peeked.content, peeked.truncated), (content, truncated));
     assert_eq!(body.size_hint().exact(), Some(whole.len() as u64));
-    assert_eq!(body.is_end_stream(), false);
+    assert!(!body.is_end_stream());
     let again = body.peek(bytes_max).await.expect("the same");
     assert_eq!(again, peeked);
     let (taken, _) = body.collect(usize::MAX).await.expect("all of it");

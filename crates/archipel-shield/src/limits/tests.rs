@@ -33,7 +33,7 @@ fn a_million_keys_take_no_more_memory_and_free_nobody() {
     let buckets = Buckets::new(10_000, RATE);
     let bytes = buckets.bytes();
     assert_eq!(bytes, 16_384 * 16);
-    let offenders: Vec<u64> = (0..200).map(|n| foldhash_of(n)).collect();
+    let offenders: Vec<u64> = (0..200).map(foldhash_of).collect();
     for offender in &offenders {
         while granted(buckets.take(*offender, 0)) {}
     }
