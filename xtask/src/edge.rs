@@ -155,7 +155,8 @@ fn parse_ready(line: &str) -> Option<Announcement> {
 /// It does not build.
 pub fn build(root: &Path) -> Result<PathBuf> {
     if let Some(binary) = std::env::var_os("ARCHIPEL_BINARY") {
-        return Ok(binary.into());
+        // It is started in a folder of its own.
+        return Ok(std::path::absolute(binary)?);
     }
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let arguments = ["build", "--release", "--package", "archipel", "--message-format=json-render-diagnostics"];
