@@ -218,7 +218,7 @@ fn comparison(chance: &mut Chance) -> String {
         3 | 4 => format!("{int_field} {order} {}", chance.pick(NUMBERS)),
         5 => format!("{int_field} in {{{} 5..80 0x50 010..0777}}", chance.pick(NUMBERS)),
         6 => format!("{text_field} contains {}", literal(chance)),
-        7 => format!("{text_field} in {{{} {}}}", literal(chance), literal(chance)),
+        7 => format!("{text_field} in {{{} {}}}", ascii_literal(chance), ascii_literal(chance)),
         8 => {
             let patterns = [
                 "^a",
@@ -241,10 +241,26 @@ fn comparison(chance: &mut Chance) -> String {
     }
 }
 
-/// A quoted literal of a text, with escapes of each kind.
+/// A quoted literal of a text.
 fn literal(chance: &mut Chance) -> String {
+    let text = *chance.pick(TEXTS);
+    quoted(chance, text)
+}
+
+/// The same for a set: there the other engine does not find what is not ASCII.
+fn ascii_literal(chance: &mut Chance) -> String {
+    loop {
+        let text = *chance.pick(TEXTS);
+        if text.is_ascii() {
+            return quoted(chance, text);
+        }
+    }
+}
+
+/// A text between quotes, with escapes of each kind.
+fn quoted(chance: &mut Chance, bytes: &[u8]) -> String {
     let mut text = String::from("\"");
-    for byte in *chance.pick(TEXTS) {
+    for byte in bytes {
         match byte {
             b'"' => text.push_str("\\\""),
             b'\\' => text.push_str("\\\\"),

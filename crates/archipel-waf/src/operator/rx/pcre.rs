@@ -296,7 +296,9 @@ impl Translator<'_> {
     fn digits(&mut self) -> Result<(), Problem> {
         let length = self.pattern[self.at + 1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
         let digits = &self.pattern[self.at + 1..self.at + 1 + length];
-        let number = digits.iter().fold(0usize, |number, digit| number.saturating_mul(10) + usize::from(digit - b'0'));
+        let number = digits
+            .iter()
+            .fold(0usize, |number, digit| number.saturating_mul(10).saturating_add(usize::from(digit - b'0')));
         if number > 9 && number > self.captured && digits[0] < b'8' {
             let byte = self.escaped_byte(false)?;
             self.emit_byte(byte);
