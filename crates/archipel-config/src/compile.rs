@@ -246,6 +246,7 @@ fn assemble(mut node: NodeConfig, zones: Vec<CheckedZone>, index: HostIndex) -> 
                 limits: config.limits,
                 headers: config.headers,
                 purge: config.purge,
+                shield: config.shield,
                 firewall: config.firewall,
                 phases,
                 lists,

@@ -25,6 +25,7 @@ mod redirect_list;
 mod reference;
 mod render;
 mod settings;
+mod shield;
 mod snapshot;
 mod suggest;
 mod tree;
@@ -71,6 +72,7 @@ pub use phases::{
 pub use redirect_list::{RedirectFound, RedirectList};
 pub use reference::{schema_json, settings_markdown, settings_table};
 pub use settings::{Group, Setting};
+pub use shield::{NodeShield, ShieldMode, ZoneShield};
 pub use snapshot::{ErrorPageKind, ErrorPages, Snapshot, Zone, ZonePhases, zone_id};
 pub use tree::{DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, Node, Table, Value};
 pub use url::{HttpUrl, Scheme};

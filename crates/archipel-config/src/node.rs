@@ -16,6 +16,7 @@ use crate::kind::{
 };
 use crate::lists::{LISTS_MAX, NamedList};
 use crate::settings::settings;
+use crate::shield::NodeShield;
 use crate::tree::{Node, Value};
 use crate::url::HttpUrl;
 
@@ -59,6 +60,8 @@ settings! {
             firewall: NodeFirewall;
             /// See [`NodeGeo`].
             geo: NodeGeo;
+            /// See [`NodeShield`].
+            shield: NodeShield;
         }
         lists {
             /// The listeners; without any, 127.0.0.1:8080 in plain text and 127.0.0.1:8443 with TLS.

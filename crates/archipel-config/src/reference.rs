@@ -101,6 +101,7 @@ impl Snapshot {
             config.purge = zone.purge.clone();
             config.error_pages = zone.error_page_files.clone();
             config.firewall = zone.firewall.clone();
+            config.shield = zone.shield.clone();
             config.lists = zone.named_lists.clone();
             config.settings_rules = zone.phases.settings.clone();
             config.redirects = zone.phases.redirects.clone();

@@ -14,6 +14,7 @@ use crate::host::{HOST_BYTES_MAX, HostPattern};
 use crate::lists::{Lists, NamedList};
 use crate::node::NodeConfig;
 use crate::phases::{CustomErrorRule, RedirectRule, ResponseHeadersRule, RewriteRule, RouteRule, SettingsRule};
+use crate::shield::ZoneShield;
 use crate::zone::{ErrorPageFiles, ZoneCompression, ZoneHeaders, ZoneLimits, ZoneOrigin, ZonePurge, ZoneTls};
 
 /// Everything that the configuration says, checked and ready for use.
@@ -67,6 +68,8 @@ pub struct Zone {
     pub headers: ZoneHeaders,
     /// Purging by requests, and tags.
     pub purge: ZonePurge,
+    /// Denial-of-service protection.
+    pub shield: ZoneShield,
     /// The firewall.
     pub firewall: ZoneFirewall,
     /// Rules that change requests and replies.

@@ -23,6 +23,7 @@ use crate::phases::{
     CustomErrorRule, PHASE_RULES_MAX, RedirectRule, ResponseHeadersRule, RewriteRule, RouteRule, SettingsRule,
 };
 use crate::settings::settings;
+use crate::shield::ZoneShield;
 use crate::tree::{Node, Value};
 use crate::url::HttpUrl;
 
@@ -53,6 +54,8 @@ settings! {
             purge: ZonePurge;
             /// See [`ErrorPageFiles`].
             error_pages: ErrorPageFiles;
+            /// See [`ZoneShield`].
+            shield: ZoneShield;
             /// See [`ZoneFirewall`].
             firewall: ZoneFirewall;
         }

@@ -30,6 +30,7 @@ mod record;
 mod resolve;
 mod route;
 pub mod rule_files;
+mod shield;
 mod traces;
 mod transform;
 mod worker;

@@ -1,18 +1,18 @@
 //! The order of the stages. This file is the only place where it is written.
 //!
 //! ```text
-//! accept -> tls -> http -> zone -> purge -> settings -> firewall -> redirect -> rewrite -> cache -> route -> origin -> transform -> record
+//! accept -> tls -> http -> zone -> purge -> settings -> shield -> firewall -> redirect -> rewrite -> cache -> route -> origin -> transform -> record
 //! ```
 //!
-//! `accept`, `tls` and `http` are the transport's; `record` is the exchange's end (its `Drop`). `shield` will stand before
-//! `firewall`, `verify` after it. What changes a request comes after what judges it, and before its key is made.
+//! `accept`, `tls` and `http` are the transport's; `record` is the exchange's end (its `Drop`). `verify` will stand
+//! after `firewall`. What changes a request comes after what judges it, and before its key is made.
 
 use std::ops::ControlFlow;
 
 use archipel_transport::message::Reply;
 
 use crate::exchange::Exchange;
-use crate::{cache, firewall, origin, phases, purge, route, transform, zone};
+use crate::{cache, firewall, origin, phases, purge, route, shield, transform, zone};
 
 /// Answers one exchange.
 pub(crate) async fn serve(ex: &mut Exchange) -> Reply {
@@ -29,6 +29,7 @@ async fn decide(ex: &mut Exchange) -> ControlFlow<Reply, Reply> {
     zone::stage(ex)?;
     purge::stage(ex).await?;
     phases::settings::stage(ex)?;
+    shield::stage(ex)?;
     firewall::stage(ex).await?;
     phases::redirect::stage(ex)?;
     phases::rewrite::stage(ex)?;

@@ -1,0 +1,51 @@
+//! Denial-of-service protection: `[shield]` in `node.toml` and in `zones/<name>.toml`.
+//!
+//! Each setting is described here and nowhere else. What several settings mean together is checked in `check`.
+
+use crate::cidr::{Cidr, CidrSet};
+use crate::kind::{Cidrs, Word, Words};
+use crate::node::all_defaults;
+use crate::settings::settings;
+
+settings! {
+    /// What the shields of all zones share.
+    pub struct NodeShield {
+        settings {
+            /// Addresses that are never limited, blocked or handed to the kernel: your own monitoring, a load generator, a proxy in front.
+            exempt: CidrSet = Cidrs, loopback();
+        }
+    }
+}
+
+settings! {
+    /// Denial-of-service protection of a zone.
+    pub struct ZoneShield {
+        settings {
+            /// "off" leaves the limits of the node alone in force; "automatic" finds attacks and refuses them while they last;
+            /// "under_attack" challenges every visitor besides.
+            mode: ShieldMode = Words::new(), ShieldMode::Automatic;
+        }
+    }
+}
+
+all_defaults!(NodeShield, ZoneShield);
+
+/// How much the shield of a zone does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ShieldMode {
+    /// Nothing.
+    Off,
+    /// Finds attacks by itself.
+    Automatic,
+    /// The same, and every visitor is challenged.
+    UnderAttack,
+}
+
+impl Word for ShieldMode {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("off", Self::Off), ("automatic", Self::Automatic), ("under_attack", Self::UnderAttack)];
+}
+
+fn loopback() -> CidrSet {
+    CidrSet::new(["127.0.0.0/8", "::1/128"].iter().filter_map(|range| range.parse::<Cidr>().ok()))
+}
