@@ -20,6 +20,7 @@ pub(crate) async fn serve(ex: &mut Exchange) -> Reply {
         ControlFlow::Break(early) => early,
         ControlFlow::Continue(fetched) => fetched,
     };
+    firewall::managed::settle(ex);
     let reply = phases::response::stage(ex, reply);
     transform::on_deliver(ex, reply)
 }

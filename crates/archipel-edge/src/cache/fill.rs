@@ -17,6 +17,7 @@ use super::disk::Spill;
 use super::slices_fetch::streamed;
 use super::{Kind, Meta, Plan, key_of};
 use crate::exchange::{Asked, Exchange};
+use crate::firewall::managed;
 use crate::live::LiveZone;
 use crate::node::Node;
 use crate::reasons;
@@ -120,7 +121,10 @@ impl Rest {
         let plan = Plan::of(Kind::Piece(Box::new(self.facts.clone()), range, Some(self.length)), &self.ex);
         let route = Route::of(&self.ex, &self.zone);
         let request = origin::request(&mut self.ex, &route, &plan);
-        let reply = origin::fetch(&mut self.ex, &route, request).await.ok()?;
+        let mut reply = origin::fetch(&mut self.ex, &route, request).await.ok()?;
+        if managed::inspect(&mut self.ex, &mut reply).await.is_break() {
+            return None;
+        }
         let came = match slices::judge(&self.facts, &grid, range, reply.status, &reply.headers) {
             Verdict::Piece(came) => came == range,
             Verdict::Whole => first == 0,

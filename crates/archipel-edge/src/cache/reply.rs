@@ -28,6 +28,7 @@ use super::{Form, Kind, Meta, Plan, codings, disk, fill, key_of, key_ref, parts,
 use crate::clock::SystemTime;
 use crate::error_page::{self, Failure};
 use crate::exchange::{CacheResult, Exchange, unix};
+use crate::firewall::managed;
 use crate::live::LiveZone;
 use crate::origin;
 use crate::purge;
@@ -67,7 +68,10 @@ pub(crate) async fn on_reply(
                 plan.kind = Kind::Whole(None);
                 let again = origin::request(ex, route, &plan);
                 match Box::pin(origin::fetch(ex, route, again)).await {
-                    Ok(again) => reply = again,
+                    Ok(again) => {
+                        reply = again;
+                        managed::inspect_anew(ex, &mut reply).await?;
+                    }
                     Err(error) => return ControlFlow::Break(failed_leading(ex, &zone, plan, error)),
                 }
             }

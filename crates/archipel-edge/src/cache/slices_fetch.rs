@@ -30,6 +30,7 @@ use super::{Form, Kind, Meta, Plan};
 use crate::body::OneFrame;
 use crate::cache::codings::Forms;
 use crate::exchange::Exchange;
+use crate::firewall::managed;
 use crate::live::LiveZone;
 use crate::origin;
 use crate::reasons;
@@ -169,7 +170,7 @@ impl Fetcher {
         let last = self.run_end(number, if self.alone { number } else { last });
         let range = grid.range(number, last);
         self.ex.worker.metrics.slice_fetches.add(1);
-        let reply = match self.ask(range).await {
+        let mut reply = match self.ask(range).await {
             Ok(reply) => reply,
             Err(error) => {
                 let error: SharedError = Arc::new(error);
@@ -179,6 +180,10 @@ impl Fetcher {
                 return Err(Refused::Failed(error));
             }
         };
+        if managed::inspect(&mut self.ex, &mut reply).await.is_break() {
+            // Who waits asks for itself, and is refused for itself.
+            return Err(Refused::Failing);
+        }
         let verdict = slices::judge(&manifest.meta.facts, &grid, range, reply.status, &reply.headers);
         let piece = match verdict {
             // The last slice that came in full ends the run.

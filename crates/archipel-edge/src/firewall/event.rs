@@ -150,7 +150,8 @@ pub(crate) fn record(ex: &mut Exchange, finding: &Finding<'_>, mode: FirewallMod
         let about = if finding.description.is_empty() { String::new() } else { format!(", {}", finding.description) };
         format!("{what}{} rule {}{about}", finding.source.as_str(), finding.rule)
     });
-    if ex.conn.is_none() {
+    // Nobody sent what is only explained. What the edge asked in the background is for the visitor who made it ask.
+    if ex.conn.is_none() && ex.verdicts.is_some() {
         return;
     }
     let mode = if mode == FirewallMode::Log { "log" } else { "block" };

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use archipel_testkit::origin::{Act, ScriptedOrigin};
 
 use sha2::{Digest as _, Sha256};
@@ -16,6 +16,8 @@ crate::tests![
     managed_rules_refuse_bodies_longer_than_they_look_at,
     managed_exclusions_are_as_narrow_as_they_say,
     managed_rules_look_at_replies_before_they_are_stored,
+    managed_rules_look_at_what_the_background_fetches,
+    managed_findings_of_a_hit_are_recorded,
     managed_rules_that_do_not_load_are_refused,
     managed_events_become_suggestions,
     builtin_rules_refuse_attacks_and_let_people_in,
@@ -158,6 +160,51 @@ async fn managed_rules_look_at_replies_before_they_are_stored() -> Outcome {
     }
     let asked = |path: &str| origin.requests().iter().filter(|r| r.message.head.target() == path).count();
     ensure!((asked("/leak"), asked("/good")) == (2, 1), "what is refused is not stored, what is not is");
+    node.stop().await
+}
+
+/// Waits until a rule has left an event: each look asks the node.
+async fn event_of(node: &Node, rule: &str) -> Outcome {
+    for _ in 0..500 {
+        if events(node).await?.contains(rule) {
+            return Ok(());
+        }
+        tokio::task::yield_now().await;
+    }
+    bail!("no event of rule {rule}: {}", events(node).await?)
+}
+
+async fn managed_rules_look_at_what_the_background_fetches() -> Outcome {
+    let origin = ScriptedOrigin::start().await?;
+    let fields = "Cache-Control: max-age=0, stale-while-revalidate=600\r\nContent-Type: text/html\r\n";
+    origin.on("/turns", vec![Act::reply("200 OK", fields, "<p>fine</p>")]);
+    let lines = ["firewall.managed.mode = \"block\"", "firewall.managed.response = true"];
+    let node = node("managed-background", &origin, &lines).await?;
+    let body = async || anyhow::Ok(String::from_utf8(node.client().await?.get(HOST, "/turns").await?.body)?);
+    ensure!(body().await? == "<p>fine</p>", "as fetched");
+    origin.on("/turns", vec![Act::reply("200 OK", fields, "<p>the secret</p>")]);
+    ensure!(body().await? == "<p>fine</p>", "stale, and revalidated behind it");
+    event_of(&node, "1003").await?;
+    ensure!(body().await? == "<p>fine</p>", "what the rules refuse was not stored");
+    node.stop().await
+}
+
+async fn managed_findings_of_a_hit_are_recorded() -> Outcome {
+    let origin = ScriptedOrigin::start().await?;
+    origin.on("/page?odd", vec![Act::reply("200 OK", "Cache-Control: max-age=600\r\n", "page")]);
+    let lines = ["firewall.managed.mode = \"block\"", "firewall.managed.response = true"];
+    let node = node("managed-hit", &origin, &lines).await?;
+    node.site
+        .folder
+        .write("rules.conf", "SecRule ARGS_NAMES \"@streq odd\" \"id:1004,phase:2,pass,log,t:none,msg:'odd'\"\n")?;
+    let (ok, said) = node.command(&["reload"]).await?;
+    ensure!(ok, "{said}");
+    for _ in 0..2 {
+        ensure!(status(&node, "/page?odd").await? == 200, "let in");
+    }
+    ensure!(origin.requests().len() == 1, "the second was a hit");
+    let events = events(&node).await?;
+    ensure!(events.matches("\"1004\"").count() == 2, "one event for each request: {events}");
     node.stop().await
 }
 

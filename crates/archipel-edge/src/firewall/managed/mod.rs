@@ -7,7 +7,7 @@ mod reply;
 mod sets;
 mod text;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
@@ -20,7 +20,7 @@ use archipel_waf::{Budget, Clock, Connection, Interruption, Scratch, Transaction
 use http::header::HOST;
 use http::{HeaderValue, StatusCode, Version};
 
-pub(crate) use reply::inspect;
+pub(crate) use reply::{inspect, inspect_anew, settle};
 pub use sets::check_managed_rules;
 pub(crate) use sets::{LiveManaged, RuleSets};
 
@@ -90,7 +90,10 @@ pub(crate) struct Pending(Box<Transaction>);
 
 /// Evaluates the managed rules of the zone. Breaks with their reply.
 pub(super) async fn stage(ex: &mut Exchange) -> ControlFlow<Reply> {
-    let Some(zone) = ex.zone.clone() else { return ControlFlow::Continue(()) };
+    // Asked by reference, so that a zone without them pays a branch.
+    let Some(zone) = ex.zone.as_ref().filter(|zone| zone.managed.is_some()).cloned() else {
+        return ControlFlow::Continue(());
+    };
     let Some(managed) = &zone.managed else { return ControlFlow::Continue(()) };
     if ex.skips(Skip::Managed) {
         ex.note("firewall", "skipped", || "the managed rules are passed over".to_owned());
@@ -156,7 +159,7 @@ fn begin(ex: &Exchange, managed: &LiveManaged) -> Transaction {
     let (peer, local) = ex.conn.as_ref().map_or((unknown, unknown), |conn| (conn.client, conn.local));
     let client_port = if peer.ip() == ex.client { peer.port() } else { 0 };
     let connection =
-        Connection { client: ex.client, client_port, server: canonical(local.ip()), server_port: local.port() };
+        Connection { client: ex.client, client_port, server: local.ip().to_canonical(), server_port: local.port() };
     tx.connection(&connection);
     tx.unique_id(&ex.id_text());
     let asked = &ex.asked;
@@ -169,10 +172,6 @@ fn begin(ex: &Exchange, managed: &LiveManaged) -> Transaction {
         tx.request_header(name.as_str().as_bytes(), value.as_bytes());
     }
     tx
-}
-
-fn canonical(address: IpAddr) -> IpAddr {
-    address.to_canonical()
 }
 
 fn version(version: Version) -> &'static [u8] {

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use archipel_config::FirewallMode;
+use archipel_config::{FirewallMode, Skip};
 use archipel_transport::body::BodyError;
 use archipel_transport::message::{Reply, ReplyBody, StreamBody};
 use archipel_transport::origin::OriginReply;
@@ -14,13 +14,47 @@ use archipel_waf::{Transaction, Verdict};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 
-use super::{Pending, conclude, mode};
+use super::{Pending, begin, conclude, mode, sampled};
 use crate::exchange::Exchange;
 
-/// Evaluates a reply, where its request was evaluated and the zone wants it. Breaks with a reply in its place.
+/// Evaluates a reply, where its request was evaluated and the zone wants it, or where the edge asked by itself. Breaks with a reply in
+/// its place.
 pub(crate) async fn inspect(ex: &mut Exchange, reply: &mut OriginReply) -> ControlFlow<Reply> {
-    let Some(Pending(tx)) = ex.managed.take() else { return ControlFlow::Continue(()) };
-    Box::pin(evaluate(ex, *tx, reply)).await
+    match ex.managed.take() {
+        Some(Pending(tx)) => Box::pin(evaluate(ex, *tx, reply)).await,
+        None if ex.conn.is_none() => inspect_anew(ex, reply).await,
+        None => ControlFlow::Continue(()),
+    }
+}
+
+/// Evaluates a reply to a request that was not evaluated, or whose transaction another reply has ended: a revalidation in the background,
+/// a further slice, the rest of a body. Of the request, the rules are only told; what they find in it was judged when it came.
+pub(crate) async fn inspect_anew(ex: &mut Exchange, reply: &mut OriginReply) -> ControlFlow<Reply> {
+    let asks = ex.zone.as_ref().and_then(|zone| zone.managed.as_deref()).is_some_and(|managed| {
+        let settings = &managed.settings;
+        settings.response && mode(ex, managed).is_some() && sampled(settings.sampling_percent)
+    });
+    if !asks || ex.skips(Skip::Managed) {
+        return ControlFlow::Continue(());
+    }
+    let Some(zone) = ex.zone.clone() else { return ControlFlow::Continue(()) };
+    let Some(managed) = &zone.managed else { return ControlFlow::Continue(()) };
+    let mut tx = begin(ex, managed);
+    if tx.request_headers() != Verdict::Continue || tx.request_end() != Verdict::Continue || tx.is_exhausted() {
+        ex.worker.managed.give_back(tx.into_scratch());
+        return ControlFlow::Continue(());
+    }
+    Box::pin(evaluate(ex, tx, reply)).await
+}
+
+/// Ends the transaction of a request whose reply did not come from the origin: what was found in the request is recorded.
+pub(crate) fn settle(ex: &mut Exchange) {
+    let Some(Pending(tx)) = ex.managed.take() else { return };
+    let Some(zone) = ex.zone.clone() else { return };
+    let Some(managed) = &zone.managed else { return };
+    let mode = mode(ex, managed).unwrap_or(FirewallMode::Log);
+    // The verdict on the request was to let it in.
+    let _ = conclude(ex, &zone, (managed, mode), *tx, Verdict::Continue, super::INBOUND);
 }
 
 async fn evaluate(ex: &mut Exchange, mut tx: Transaction, reply: &mut OriginReply) -> ControlFlow<Reply> {
