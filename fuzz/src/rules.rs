@@ -155,6 +155,10 @@ pub fn rules_oracle(bytes: &[u8]) {
             assert!(at == 0, "a generated expression is refused: {text}");
             continue;
         };
+        // What that one takes of escapes in a stranger's text is left to its own tests: see `literal`.
+        if at == 0 && (text.contains('\\') || !text.is_ascii()) {
+            continue;
+        }
         let Ok(ast) = scheme().parse(text) else {
             assert!(at == 0, "the other engine refuses a generated expression: {text}");
             continue;
@@ -218,7 +222,7 @@ fn comparison(chance: &mut Chance) -> String {
         3 | 4 => format!("{int_field} {order} {}", chance.pick(NUMBERS)),
         5 => format!("{int_field} in {{{} 5..80 0x50 010..0777}}", chance.pick(NUMBERS)),
         6 => format!("{text_field} contains {}", literal(chance)),
-        7 => format!("{text_field} in {{{} {}}}", ascii_literal(chance), ascii_literal(chance)),
+        7 => format!("{text_field} in {{{} {}}}", literal(chance), literal(chance)),
         8 => {
             let patterns = [
                 "^a",
@@ -241,14 +245,9 @@ fn comparison(chance: &mut Chance) -> String {
     }
 }
 
-/// A quoted literal of a text.
+/// A quoted literal of a text. Of ASCII alone: in that version of the other engine an escape is a character and not a byte, so that
+/// `\xff` stands for the two bytes of U+00FF. Its successors take it for the byte, as this engine does.
 fn literal(chance: &mut Chance) -> String {
-    let text = *chance.pick(TEXTS);
-    quoted(chance, text)
-}
-
-/// The same for a set: there the other engine does not find what is not ASCII.
-fn ascii_literal(chance: &mut Chance) -> String {
     loop {
         let text = *chance.pick(TEXTS);
         if text.is_ascii() {

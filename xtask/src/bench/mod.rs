@@ -82,9 +82,11 @@ pub enum Case {
     Disk1m,
     /// The cache: hits in memory and on disk, and what large caches cost
     Cache,
+    /// Of the cache, only what large caches cost: no load, no peers
+    Volume,
     /// The firewall beside libmodsecurity, its memory, and a thousand custom rules
     Waf,
-    /// Everything but `cache` and `waf`
+    /// Everything but `cache`, `volume` and `waf`
     All,
 }
 
@@ -130,6 +132,7 @@ impl Case {
             Self::Disk10k => "hit on disk, 10 KiB, HTTP/1.1",
             Self::Disk1m => "hit on disk, 1 MiB, HTTP/1.1",
             Self::Cache => "cache",
+            Self::Volume => "large caches",
             Self::Waf => "firewall",
             Self::All => "all",
         }
@@ -222,7 +225,7 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
         }
         measure(root, options, case, &material, &mut report)?;
     }
-    if options.case == Case::Cache {
+    if matches!(options.case, Case::Cache | Case::Volume) {
         let (fill_gib, disk_gib) = options.fill;
         let volume = volume::Volume { fill_gib, disk_gib, objects: options.objects };
         report.volume = Some(volume::run(root, &material, volume)?);
