@@ -25,10 +25,10 @@ pub struct Options {
     /// A checkout of http-tests/cache-tests
     dir: PathBuf,
     /// Required tests that must pass
-    #[arg(long, default_value_t = 140)]
+    #[arg(long, default_value_t = 160)]
     required: usize,
     /// Optimal tests that must pass
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 100)]
     optimal: usize,
     /// Run one test only, and print its requests and responses
     #[arg(long)]

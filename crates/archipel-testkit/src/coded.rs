@@ -73,12 +73,17 @@ pub fn decode_against(dictionary: &[u8], coded: &[u8]) -> anyhow::Result<Vec<u8>
     coming.finish()
 }
 
-/// The SHA-256 of content as a structured field writes it.
-pub fn sha256(content: &[u8]) -> String {
+/// The SHA-256 of content.
+pub fn sha256_bytes(content: &[u8]) -> Vec<u8> {
     let suite = rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
     let hash = match suite {
         SupportedCipherSuite::Tls13(suite) => suite.common.hash_provider.hash(content),
         SupportedCipherSuite::Tls12(suite) => suite.common.hash_provider.hash(content),
     };
-    format!(":{}:", base64::engine::general_purpose::STANDARD.encode(hash.as_ref()))
+    hash.as_ref().to_vec()
+}
+
+/// The SHA-256 of content as a structured field writes it.
+pub fn sha256(content: &[u8]) -> String {
+    format!(":{}:", base64::engine::general_purpose::STANDARD.encode(sha256_bytes(content)))
 }
