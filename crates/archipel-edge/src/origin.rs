@@ -103,9 +103,17 @@ pub(crate) fn via(received: Version) -> HeaderValue {
 /// Fields by which proxies tell origins where a request came from and what it was, or by which frameworks are told to
 /// take it for another one. From a client they are forgeries; and as they are not in the cache key, what an origin makes
 /// of them would be served to everybody. With an unsafe method the second group stays: nothing of its reply is stored,
-/// and some interfaces need it.
+/// and some interfaces need it. Underscores make no difference: to what speaks CGI or WSGI they are the same name.
 fn is_forgery(name: &HeaderName, safe: bool) -> bool {
-    match name.as_str() {
+    let name = name.as_str();
+    match name.contains('_') {
+        true => is_forged(&name.replace('_', "-"), safe),
+        false => is_forged(name, safe),
+    }
+}
+
+fn is_forged(name: &str, safe: bool) -> bool {
+    match name {
         "x-forwarded-for"
         | "x-forwarded-proto"
         | "x-forwarded-host"

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use archipel_http::forwarding;
 use archipel_http::target::{self, Scheme, Target};
 use archipel_transport::message::Reply;
+use http::header::CONTENT_TYPE;
 use http::{Method, StatusCode, Version};
 
 use crate::error_page::{self, Failure};
@@ -101,6 +102,10 @@ fn check(ex: &mut Exchange) -> Result<(), Failure> {
     {
         let message = "This connection was made for another site.";
         return Err(Failure::refusal(StatusCode::MISDIRECTED_REQUEST, "sni_mismatch", message));
+    }
+    // It says how the body is read; each parser would take another of two (RFC 9110 section 8.3 allows one).
+    if ex.asked.headers.get_all(CONTENT_TYPE).iter().nth(1).is_some() {
+        return Err(bad("content_type_twice", "The request has more than one Content-Type.".to_owned()));
     }
     let cdn_id = ex.live.cdn_loop.to_str().unwrap_or_default();
     if let Err(looped) = forwarding::check_loop(&ex.asked.headers, cdn_id, PASSES_MAX) {

@@ -63,18 +63,10 @@ pub(crate) async fn on_reply(
         match revalidated(ex, &zone, &mut plan, &reply) {
             Some(answer) => return ControlFlow::Continue(answer),
             // The 304 speaks of something else than what is stored (RFC 9111 section 4.3.4): ask again, without condition.
-            None => {
-                ex.count(reasons::REVALIDATIONS, "other_response");
-                plan.kind = Kind::Whole(None);
-                let again = origin::request(ex, route, &plan);
-                match Box::pin(origin::fetch(ex, route, again)).await {
-                    Ok(again) => {
-                        reply = again;
-                        managed::inspect_anew(ex, &mut reply).await?;
-                    }
-                    Err(error) => return ControlFlow::Break(failed_leading(ex, &zone, plan, error)),
-                }
-            }
+            None => match asked_again(ex, route, &mut plan).await? {
+                Ok(again) => reply = again,
+                Err(error) => return ControlFlow::Break(failed_leading(ex, &zone, plan, error)),
+            },
         }
     }
     if let Some(answer) = stale_for_error(ex, &zone, &mut plan, OriginFailure::Status(reply.status)) {
@@ -111,6 +103,24 @@ pub(crate) async fn on_reply(
     ControlFlow::Continue(match decided {
         Ok(storable) => store(ex, &zone, plan, reply, storable, sliced),
         Err(reason) => pass(ex, &zone, plan, reply, Some(reason)),
+    })
+}
+
+/// Asks the origin once more, for the whole and without a condition.
+async fn asked_again(
+    ex: &mut Exchange,
+    route: &Route,
+    plan: &mut Plan,
+) -> ControlFlow<Reply, Result<OriginReply, OriginError>> {
+    ex.count(reasons::REVALIDATIONS, "other_response");
+    plan.kind = Kind::Whole(None);
+    let again = origin::request(ex, route, plan);
+    ControlFlow::Continue(match Box::pin(origin::fetch(ex, route, again)).await {
+        Ok(mut again) => {
+            managed::inspect_anew(ex, &mut again).await?;
+            Ok(again)
+        }
+        Err(error) => Err(error),
     })
 }
 

@@ -28,7 +28,7 @@ impl<'a> BodyFields<'a> {
     }
 
     pub(super) fn truncated(&self) -> bool {
-        self.peeked.truncated
+        self.peeked.truncated || self.parts().len() >= multipart::PARTS_MAX
     }
 
     fn media_type(&self) -> &'a [u8] {

@@ -158,21 +158,20 @@ pub(crate) fn record(ex: &mut Exchange, finding: &Finding<'_>, mode: FirewallMod
     ex.worker.metrics.firewall.count((zone.zone.id, finding.source, finding.action, mode));
     let request_id = ex.id_text();
     let country = ex.live.geo.knows_countries().then(|| ex.live.geo.place(ex.client).country().into());
-    let (field, value) =
-        finding.matched.as_ref().map(|(field, value)| ((*field).into(), value.as_str().into())).unzip();
+    let (field, value) = finding.matched.as_ref().map(|(field, value)| (shown(field), value.as_str().into())).unzip();
     let event = FirewallEvent {
         time_ms: milliseconds(ex.times.wall),
         zone: (&*zone.zone.name).into(),
         source: finding.source,
         rule: finding.rule.into(),
-        description: finding.description.into(),
+        description: shown(finding.description),
         action: finding.action,
         mode,
         client: ex.client,
         country,
-        method: cut(ex.asked.method.as_str(), EVENT_TEXT_BYTES_MAX).into(),
-        host: cut(&ex.asked.authority, EVENT_TEXT_BYTES_MAX).into(),
-        path: cut(ex.asked.path(), EVENT_TEXT_BYTES_MAX).into(),
+        method: shown(ex.asked.method.as_str()),
+        host: shown(&ex.asked.authority),
+        path: shown(ex.asked.path()),
         request_id: std::str::from_utf8(&request_id).unwrap_or_default().into(),
         field,
         value,
@@ -195,42 +194,91 @@ fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..end]
 }
 
-/// Parts of names whose values are secrets: credentials, and what stands for a visitor.
-const SECRETS: [&str; 12] = [
+/// Parts of names whose values are secrets, wherever they stand in the name: credentials, and what stands for a visitor.
+const SECRETS: [&str; 14] = [
     "cookie",
-    "authorization",
+    "authoriz",
     "passw",
-    "passwd",
+    "passphrase",
     "pwd",
     "secret",
     "token",
-    "session",
+    "sess",
     "jwt",
     "api_key",
     "apikey",
+    "access_key",
+    "accesskey",
     "credential",
 ];
+/// Shorter ones, which are words of their own there.
+const SECRET_WORDS: [&str; 7] = ["pass", "pin", "otp", "sid", "auth", "sig", "signature"];
 
 fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('-', "_");
     SECRETS.iter().any(|secret| name.contains(secret))
+        || name.split(|letter: char| !letter.is_ascii_alphanumeric()).any(|word| SECRET_WORDS.contains(&word))
 }
 
-/// A target or a query in which the values of secret parameters are left out.
-fn without_secrets(target: &[u8]) -> Vec<u8> {
-    let mut kept = Vec::with_capacity(target.len());
-    for part in target.split_inclusive(|byte| matches!(byte, b'?' | b'&')) {
-        let secret = memchr::memchr(b'=', part).filter(|at| is_secret(&String::from_utf8_lossy(&part[..*at])));
-        match secret {
-            Some(at) => {
-                kept.extend_from_slice(&part[..=at]);
+/// A text without the values that stand behind secret names: `name=value`, `"name": "value"`, `Name: value`, `<name>value<`.
+fn without_secrets(text: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(text.len());
+    let (mut name, mut at) = (0, 0);
+    while let Some(&byte) = text.get(at) {
+        kept.push(byte);
+        at += 1;
+        if matches!(byte, b'=' | b':' | b'>') && is_secret(&plain_name(&text[name..at - 1])) {
+            let value = secret_len(&text[at..]);
+            if value > 0 {
                 kept.extend_from_slice(b"***");
-                kept.extend(part.last().filter(|byte| matches!(byte, b'?' | b'&')));
             }
-            None => kept.extend_from_slice(part),
+            at += value;
+            name = at;
+        } else if matches!(byte, b'=' | b':' | b'>' | b'?' | b'&' | b';' | b',' | b'{' | b'[' | b'<' | b'\n') {
+            name = at;
         }
     }
     kept
+}
+
+/// A name as it reads: without percent-encoding, which would hide it.
+fn plain_name(name: &[u8]) -> String {
+    String::from_utf8_lossy(&archipel_http::query::decode(name)).into_owned()
+}
+
+/// How long a value is that begins here: to the end of its quotes, or to what ends it where it has none.
+fn secret_len(text: &[u8]) -> usize {
+    let blank = text.len() - text.trim_ascii_start().len();
+    let value = &text[blank..];
+    let Some(quote) = value.first().filter(|byte| matches!(byte, b'"' | b'\'')) else {
+        let end = value.iter().position(|byte| matches!(byte, b'&' | b';' | b',' | b'}' | b'<' | b'\n' | b'\r'));
+        return end.map_or(text.len(), |end| if end == 0 { 0 } else { blank + end });
+    };
+    let mut at = 1;
+    while let Some(byte) = value.get(at) {
+        match byte {
+            b'\\' => at += 2,
+            byte if byte == quote => return blank + at + 1,
+            _ => at += 1,
+        }
+    }
+    text.len()
+}
+
+/// A text from a client, or one that may repeat what a client sent, as a terminal may show it: cut, with what controls a terminal or
+/// turns the direction of writing escaped, so that it can be no line of its own.
+fn shown(text: &str) -> Box<str> {
+    let mut shown = String::new();
+    for letter in cut(text, EVENT_TEXT_BYTES_MAX).chars() {
+        match letter {
+            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => {
+                shown.extend(letter.escape_unicode());
+            }
+            letter if letter.is_control() => shown.extend(letter.escape_default()),
+            letter => shown.push(letter),
+        }
+    }
+    shown.into()
 }
 
 /// A matched value as it may be kept and shown: cut, with what is not printable escaped; only its length where the name of the field
@@ -239,9 +287,10 @@ pub(crate) fn masked(field: &str, value: &[u8]) -> String {
     if is_secret(field) {
         return format!("({} bytes, masked)", value.len());
     }
-    let value = if field.contains("uri") { &*without_secrets(value) } else { value };
+    // A secret that begins in what is shown is found there.
+    let beginning = without_secrets(&value[..value.len().min(EVENT_VALUE_BYTES_MAX)]);
     let mut text = String::new();
-    for byte in value.iter().take(EVENT_VALUE_BYTES_MAX) {
+    for byte in &beginning {
         match byte {
             b'\\' => text.push_str("\\\\"),
             b' '..=b'~' => text.push(char::from(*byte)),
@@ -309,11 +358,31 @@ mod tests {
             "ARGS:Password",
             "ARGS:new-api-key",
             "http.request.jwt.claims",
+            "ARGS:PHPSESSID",
+            "ARGS:pin",
+            "REQUEST_HEADERS:X-Access-Key",
         ] {
             assert_eq!(masked(field, b"hunter2"), "(7 bytes, masked)", "{field}");
         }
+        for (value, expected) in [
+            ("{\"password\": \"a, \\\"b\", \"x\": 1}", "{\"password\":***, \"x\": 1}"),
+            ("user=a&passw%6frd=b c&x=1", "user=a&passw%6frd=***&x=1"),
+            ("https://a.example/?access_token=abc#x", "https://a.example/?access_token=***"),
+            ("Authorization: Bearer abc def\nX: 1", "Authorization:***\\x0aX: 1"),
+            ("<password>abc</password>", "<password>***</password>"),
+            ("shipping=7&author=x", "shipping=7&author=x"),
+        ] {
+            assert_eq!(masked("http.request.body.raw", value.as_bytes()), expected);
+        }
         let long = masked("ARGS:q", &[b'a'; 10_000]);
         assert!(long.ends_with("... (10000 bytes)") && long.len() < 200, "{long}");
+    }
+
+    #[test]
+    fn texts_cannot_be_lines_of_their_own() {
+        assert_eq!(&*shown("ARGS:x\n2026 b allow \u{1b}[2J"), "ARGS:x\\n2026 b allow \\u{1b}[2J");
+        assert_eq!(&*shown("a\u{202e}b\u{2028}\u{e4}"), "a\\u{202e}b\\u{2028}\u{e4}");
+        assert!(shown(&"x".repeat(4_000)).len() == EVENT_TEXT_BYTES_MAX);
     }
 
     #[test]

@@ -134,11 +134,7 @@ impl<'a> View<'a> {
         self.raw_args.get_or_init(|| Pairs::query(query_of(self.raw_uri())))
     }
 
-    fn header(&self, name: HeaderName) -> Value<'_> {
-        self.headers.0.get(name).map_or(Value::Nil, |value| Value::text(value.as_bytes()))
-    }
-
-    /// All values of a field that is a list, as one.
+    /// All values of a field as one: the origin gets all of them, and may read any.
     fn joined(&self, name: HeaderName, between: &[u8]) -> Value<'_> {
         let mut values = self.headers.0.get_all(name).iter();
         match (values.next(), values.next()) {
@@ -299,8 +295,8 @@ impl Fields for View<'_> {
         match field {
             Field::HttpHost => Value::text(asked.host()),
             Field::HttpCookie => Value::text(self.cookie()),
-            Field::HttpReferer => self.header(REFERER),
-            Field::HttpUserAgent => self.header(USER_AGENT),
+            Field::HttpReferer => self.joined(REFERER, b", "),
+            Field::HttpUserAgent => self.joined(USER_AGENT, b", "),
             Field::HttpXForwardedFor => self.joined(HeaderName::from_static("x-forwarded-for"), b", "),
             Field::HttpRequestMethod => Value::text(asked.method.as_str()),
             Field::HttpRequestCookies => {

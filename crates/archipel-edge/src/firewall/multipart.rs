@@ -6,12 +6,12 @@ use std::borrow::Cow;
 use memchr::memmem;
 
 /// Parts that are looked at; those behind do not count.
-const PARTS_MAX: usize = 1_024;
+pub(super) const PARTS_MAX: usize = 1_024;
 
 /// One part.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Part<'a> {
-    /// Values of `name` in its disposition; one, if somebody honest made it.
+    /// What parsers may take for its `name`; one, if somebody honest made it.
     pub(super) names: Vec<Cow<'a, [u8]>>,
     /// Values of `filename`.
     pub(super) filenames: Vec<Cow<'a, [u8]>>,
@@ -33,11 +33,11 @@ pub(super) fn parts<'a>(content_type: &'a [u8], body: &'a [u8]) -> Vec<Part<'a>>
     for (at, start) in starts.iter().enumerate().take(PARTS_MAX) {
         let end = starts.get(at + 1).copied().unwrap_or(body.len());
         let section = &body[start + delimiter.len()..end];
-        if section.starts_with(b"--") {
+        // The rest of the delimiter's line is padding, or the two hyphens of the last one: some parsers read on behind them.
+        let Some(line) = memchr::memchr(b'\n', section) else { break };
+        if section.starts_with(b"--") && at + 1 == starts.len() {
             break;
         }
-        // The rest of the delimiter's line is padding.
-        let Some(line) = memchr::memchr(b'\n', section) else { break };
         parts.push(part(&section[line + 1..]));
     }
     parts
@@ -60,7 +60,14 @@ fn without_line_end(content: &[u8]) -> &[u8] {
 fn part(section: &[u8]) -> Part<'_> {
     let mut part = Part::default();
     let mut rest = section;
-    while let Some(end) = memchr::memchr(b'\n', rest) {
+    while let Some(mut end) = memchr::memchr(b'\n', rest) {
+        // A line that begins with a space goes on with the one before (RFC 5322 section 2.2.3).
+        while end > 1
+            && matches!(rest.get(end + 1), Some(b' ' | b'\t'))
+            && let Some(next) = memchr::memchr(b'\n', &rest[end + 1..])
+        {
+            end += 1 + next;
+        }
         let line = without_line_end(&rest[..=end]);
         rest = &rest[end + 1..];
         if line.is_empty() {
@@ -77,6 +84,8 @@ fn part(section: &[u8]) -> Part<'_> {
             part.dispositions.push(value);
             for (name, value) in parameters(value) {
                 if name.eq_ignore_ascii_case(b"name") {
+                    // PHP takes single quotes for quotes, others for a part of the name.
+                    part.names.extend(between_single_quotes(&value).map(|name| name.to_vec().into()));
                     part.names.push(value);
                 } else if name.eq_ignore_ascii_case(b"filename") {
                     part.filenames.push(value);
@@ -85,6 +94,10 @@ fn part(section: &[u8]) -> Part<'_> {
         }
     }
     part
+}
+
+fn between_single_quotes(value: &[u8]) -> Option<&[u8]> {
+    value.strip_prefix(b"'")?.strip_suffix(b"'")
 }
 
 /// The parameters behind the first `;`: tokens or quoted strings.
@@ -181,6 +194,10 @@ mod tests {
             "--b\r\nContent-Disposition: x; name=\"open\r\n\r\nz",
             &[("open", "-", "z")],
         );
+        let folded = "--b\r\nContent-Disposition: form-data;\r\n name=\"cmd\"\r\n\r\nbad\r\n--b--";
+        check("multipart/form-data; boundary=b", folded, &[("cmd", "-", "bad")]);
+        let early = "--b--\r\n--b\r\nContent-Disposition: form-data; name='cmd'\r\n\r\nbad\r\n--b--";
+        check("multipart/form-data; boundary=b", early, &[("-", "-", ""), ("cmd", "-", "bad")]);
         check("multipart/form-data; boundary=", "----\r\n\r\n", &[]);
         let many = "--b\r\n\r\nx\r\n".repeat(5_000);
         assert_eq!(parts(b"multipart/form-data; boundary=b", many.as_bytes()).len(), PARTS_MAX);

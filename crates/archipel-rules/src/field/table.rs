@@ -195,27 +195,27 @@ fields! {
     /// Whether the request breaks the uploaded schema.
     CfSchemaValidationUploadedViolated = "cf.schema_validation.uploaded.violated", BOOL, Request, false, 0;
     /// What kind of verified bot sent the request.
-    CfVerifiedBotCategory = "cf.verified_bot_category", TEXT, Request, true, 0;
+    CfVerifiedBotCategory = "cf.verified_bot_category", TEXT, Request, false, 0;
     /// Whether a verified bot sent the request.
-    CfClientBot = "cf.client.bot", BOOL, Request, true, 0;
+    CfClientBot = "cf.client.bot", BOOL, Request, false, 0;
     /// Whether a verified bot sent the request.
-    CfBotManagementVerifiedBot = "cf.bot_management.verified_bot", BOOL, Request, true, 0;
-    /// 1 (surely a bot) to 99 (surely a person); 0 when it was not computed.
-    CfBotManagementScore = "cf.bot_management.score", INT, Request, true, 0;
+    CfBotManagementVerifiedBot = "cf.bot_management.verified_bot", BOOL, Request, false, 0;
+    /// 1 (surely a bot) to 99 (surely a person); 99 where nothing computes it, so that a rule against bots refuses nobody.
+    CfBotManagementScore = "cf.bot_management.score", INT, Request, false, 99;
     /// Whether the request is for a static resource.
-    CfBotManagementStaticResource = "cf.bot_management.static_resource", BOOL, Request, true, 0;
+    CfBotManagementStaticResource = "cf.bot_management.static_resource", BOOL, Request, false, 0;
     /// JA3 fingerprint of the TLS client.
-    CfBotManagementJa3Hash = "cf.bot_management.ja3_hash", TEXT, Request, true, 0;
+    CfBotManagementJa3Hash = "cf.bot_management.ja3_hash", TEXT, Request, false, 0;
     /// JA4 fingerprint of the TLS client.
     CfBotManagementJa4 = "cf.bot_management.ja4", TEXT, Request, true, 0;
     /// Whether the visitor passed a JavaScript detection.
-    CfBotManagementJsDetectionPassed = "cf.bot_management.js_detection.passed", BOOL, Request, true, 0;
+    CfBotManagementJsDetectionPassed = "cf.bot_management.js_detection.passed", BOOL, Request, false, 0;
     /// Numbers of the detections that fired.
-    CfBotManagementDetectionIds = "cf.bot_management.detection_ids", INTS, Request, true, 0;
+    CfBotManagementDetectionIds = "cf.bot_management.detection_ids", INTS, Request, false, 0;
     /// Whether the request comes from a known corporate proxy.
-    CfBotManagementCorporateProxy = "cf.bot_management.corporate_proxy", BOOL, Request, true, 0;
+    CfBotManagementCorporateProxy = "cf.bot_management.corporate_proxy", BOOL, Request, false, 0;
     /// Whether an agent that signs its requests (Web Bot Auth) sent it.
-    CfBotManagementSignedAgent = "cf.bot_management.signed_agent", BOOL, Request, true, 0;
+    CfBotManagementSignedAgent = "cf.bot_management.signed_agent", BOOL, Request, false, 0;
     /// The edge's address that the request came to.
     CfEdgeServerIp = "cf.edge.server_ip", ADDRESS, Request, true, 0;
     /// The edge's port that the request came to.
@@ -223,7 +223,7 @@ fields! {
     /// Whether the request came over TCP.
     CfEdgeClientTcp = "cf.edge.client_tcp", BOOL, Request, true, 0;
     /// Latest delivery rate of the connection in bytes a second; 0 when unknown.
-    CfEdgeL4DeliveryRate = "cf.edge.l4.delivery_rate", INT, Request, true, 0;
+    CfEdgeL4DeliveryRate = "cf.edge.l4.delivery_rate", INT, Request, false, 0;
     /// Custom metadata of the host name, a JSON document.
     CfHostnameMetadata = "cf.hostname.metadata", TEXT, Request, false, 0;
     /// Random bytes of this request, for uuidv4().
@@ -231,11 +231,11 @@ fields! {
     /// Identifier of the request.
     CfRayId = "cf.ray_id", TEXT, Request, true, 0;
     /// Always 0.
-    CfThreatScore = "cf.threat_score", INT, Request, true, 0;
+    CfThreatScore = "cf.threat_score", INT, Request, false, 0;
     /// Smoothed TCP round-trip time to the client in milliseconds.
-    CfTimingsClientTcpRttMsec = "cf.timings.client_tcp_rtt_msec", INT, Request, true, 0;
+    CfTimingsClientTcpRttMsec = "cf.timings.client_tcp_rtt_msec", INT, Request, false, 0;
     /// Smoothed QUIC round-trip time to the client in milliseconds.
-    CfTimingsClientQuicRttMsec = "cf.timings.client_quic_rtt_msec", INT, Request, true, 0;
+    CfTimingsClientQuicRttMsec = "cf.timings.client_quic_rtt_msec", INT, Request, false, 0;
     /// Time spent in the edge in milliseconds.
     CfTimingsEdgeMsec = "cf.timings.edge_msec", INT, Request, true, 0;
     /// Time to the origin's first byte in milliseconds; 0 without an origin.
@@ -253,9 +253,9 @@ fields! {
     /// SHA-1 of the client's extensions (little-endian), Base64.
     CfTlsClientExtensionsSha1Le = "cf.tls_client_extensions_sha1_le", TEXT, Request, false, 0;
     /// Length of the ClientHello message in bytes.
-    CfTlsClientHelloLength = "cf.tls_client_hello_length", INT, Request, true, 0;
+    CfTlsClientHelloLength = "cf.tls_client_hello_length", INT, Request, false, 0;
     /// The client's 32 random bytes, Base64.
-    CfTlsClientRandom = "cf.tls_client_random", TEXT, Request, true, 0;
+    CfTlsClientRandom = "cf.tls_client_random", TEXT, Request, false, 0;
     /// Whether the client showed a certificate.
     CfTlsClientAuthCertPresented = "cf.tls_client_auth.cert_presented", BOOL, Request, false, 0;
     /// Whether the client's certificate is valid.
@@ -315,15 +315,15 @@ fields! {
     /// Scan results of the content objects.
     CfWafContentScanObjResults = "cf.waf.content_scan.obj_results", TEXTS, Request, false, 0;
     /// 1 (surely an attack) to 99 (surely clean); 100 when it was not scored.
-    CfWafScore = "cf.waf.score", INT, Request, true, 100;
+    CfWafScore = "cf.waf.score", INT, Request, false, 100;
     /// The same for SQL injection.
-    CfWafScoreSqli = "cf.waf.score.sqli", INT, Request, true, 100;
+    CfWafScoreSqli = "cf.waf.score.sqli", INT, Request, false, 100;
     /// The same for cross-site scripting.
-    CfWafScoreXss = "cf.waf.score.xss", INT, Request, true, 100;
+    CfWafScoreXss = "cf.waf.score.xss", INT, Request, false, 100;
     /// The same for remote code execution.
-    CfWafScoreRce = "cf.waf.score.rce", INT, Request, true, 100;
+    CfWafScoreRce = "cf.waf.score.rce", INT, Request, false, 100;
     /// Attack, likely_attack, likely_clean or clean.
-    CfWafScoreClass = "cf.waf.score.class", TEXT, Request, true, 0;
+    CfWafScoreClass = "cf.waf.score.class", TEXT, Request, false, 0;
     /// Whether the request holds credentials.
     CfWafAuthDetected = "cf.waf.auth_detected", BOOL, Request, false, 0;
     /// Whether the password is known to have leaked.
@@ -369,7 +369,7 @@ fields! {
     /// Values of the response headers before any change.
     RawHttpResponseHeadersValues = "raw.http.response.headers.values", TEXTS, Response, true, 0;
     /// Number of the edge's own error (1000 to 1999); 0 without one.
-    CfResponse1xxxCode = "cf.response.1xxx_code", INT, Response, true, 0;
+    CfResponse1xxxCode = "cf.response.1xxx_code", INT, Response, false, 0;
     /// Kind of error that the response tells; empty without one.
     CfResponseErrorType = "cf.response.error_type", TEXT, Response, true, 0;
 }
