@@ -2,8 +2,10 @@
 //!
 //! Each setting is described here and nowhere else. What several settings mean together is checked in `check`.
 
+use std::time::Duration;
+
 use crate::cidr::{Cidr, CidrSet};
-use crate::kind::{Cidrs, Word, Words};
+use crate::kind::{Cidrs, Count, Flag, SECOND, Time, Word, Words};
 use crate::node::all_defaults;
 use crate::settings::settings;
 
@@ -13,6 +15,24 @@ settings! {
         settings {
             /// Addresses that are never limited, blocked or handed to the kernel: your own monitoring, a load generator, a proxy in front.
             exempt: CidrSet = Cidrs, loopback();
+        }
+        tables {
+            /// See [`NodeShieldKernel`].
+            kernel: NodeShieldKernel;
+        }
+    }
+}
+
+settings! {
+    /// Hand-off of repeat offenders to the kernel, which drops their packets before they cost anything.
+    pub struct NodeShieldKernel {
+        settings {
+            /// Whether addresses are handed off.
+            enabled: bool = Flag, false;
+            /// Offences that an address (IPv6: a /64) may commit within `offences_window`; one more makes it a repeat offender.
+            offences_max: u32 = Count(1, 1_000_000), 20;
+            /// The time over which offences count.
+            offences_window: Duration = Time(SECOND, 600 * SECOND), Duration::from_secs(10);
         }
     }
 }
@@ -28,7 +48,7 @@ settings! {
     }
 }
 
-all_defaults!(NodeShield, ZoneShield);
+all_defaults!(NodeShield, NodeShieldKernel, ZoneShield);
 
 /// How much the shield of a zone does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

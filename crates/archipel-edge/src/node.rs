@@ -23,6 +23,7 @@ use crate::hit_table::ZoneHits;
 use crate::live::{Live, LiveError};
 use crate::metrics::{LiveCounts, Metrics};
 use crate::purge::{HostsFile, Keeper};
+use crate::shield::offences::Offences;
 use crate::worker::{Edge, Worker};
 
 /// A node that cannot start, or a configuration that it does not take.
@@ -51,6 +52,8 @@ pub struct Node {
     pub(crate) hosts: OnceLock<HostsFile>,
     /// Stored responses that are being revalidated in the background.
     pub(crate) revalidations: AtomicUsize,
+    /// Who offends, for the hand-off to the kernel.
+    pub(crate) offences: Offences,
     metrics: Metrics,
 }
 
@@ -127,6 +130,7 @@ impl Node {
         let log = AccessLog::open(&config.log.access, config.log.queue_records_max).map_err(NodeError::Log)?;
         let flights = Flights::new(store.clone(), FlightLimits::default());
         let key_seed = key_seed(&config.cache.disk);
+        let offences = Offences::new(config);
         Ok(Arc::new(Self {
             live: ArcSwap::from_pointee(live),
             store,
@@ -138,6 +142,7 @@ impl Node {
             purges: OnceLock::new(),
             hosts: OnceLock::new(),
             revalidations: AtomicUsize::new(0),
+            offences,
             metrics: Metrics::default(),
         }))
     }
@@ -174,6 +179,7 @@ impl Node {
         let before = self.live();
         let live = before.successor(Arc::new(snapshot))?;
         let (zones, disk_bytes_max) = quotas(&live.snapshot);
+        self.offences.configure(&live.snapshot.node);
         self.live.store(Arc::new(live));
         self.purge_moved_since(&before.snapshot);
         self.store.set_quotas(&zones, disk_bytes_max);
@@ -196,6 +202,7 @@ impl Node {
         self.metrics.firewall_metrics(&mut page, self.zone_names());
         self.live().rule_sets.metrics(&mut page);
         crate::purge::metrics(&mut page, self.purges.get());
+        self.offences.metrics(&mut page);
         if let Some(disk) = self.store.disk() {
             crate::metrics::disk_metrics(&mut page, &disk.counts());
         }

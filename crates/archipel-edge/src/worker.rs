@@ -27,6 +27,7 @@ use crate::metrics::WorkerMetrics;
 use crate::node::Node;
 use crate::pipeline;
 use crate::pool::Pool;
+use crate::shield::offences::{self, Why};
 use crate::traces::Traces;
 
 /// How often a worker hands over log lines and sweeps its idle connections.
@@ -247,11 +248,39 @@ impl Handler for Edge {
             interim: Interim::Discard,
         };
         let mut ex = Box::new(self.exchange(conn.clone(), asked, self.0.node.live()));
+        if let Some(why) = offence(refusal) {
+            offences::note(&ex, why);
+        }
         let failure = Failure::refusal(refusal.status(), refusal.as_str(), refusal.message());
         let reply = error_page::reply(&mut ex, &failure);
         let mut reply = crate::transform::on_deliver(&mut ex, reply);
         reply.close = true;
         (reply, ex)
+    }
+
+    fn flooded(&self, conn: &Arc<Conn>) {
+        offences::note_conn(&self.0.node, conn, Why::Flood);
+    }
+}
+
+/// Whether a refusal says that the client means harm. What is too large, or asked for at the wrong port, does not.
+fn offence(refusal: Refusal) -> Option<Why> {
+    match refusal {
+        Refusal::HeadTimeout => Some(Why::Slow),
+        Refusal::MalformedHead
+        | Refusal::BareLineFeed
+        | Refusal::BadHost
+        | Refusal::BadContentLength
+        | Refusal::BadTransferEncoding
+        | Refusal::ConflictingFraming
+        | Refusal::MalformedChunk
+        | Refusal::MalformedFields => Some(Why::Malformed),
+        Refusal::UnsupportedVersion
+        | Refusal::UriTooLong
+        | Refusal::HeadTooLarge
+        | Refusal::TooManyFields
+        | Refusal::BadExpectation
+        | Refusal::PlainOnTls => None,
     }
 }
 

@@ -228,6 +228,8 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(&self, conn: Arc<Conn>, request: Request) -> impl Future<Output = (Reply, Self::Exchange)> + Send;
     /// Words the reply to what never became a request. The transport closes the connection (or resets the stream) after it.
     fn refuse(&self, conn: &Arc<Conn>, refusal: Refusal) -> (Reply, Self::Exchange);
+    /// Told that a connection was ended as its client flooded it with frames.
+    fn flooded(&self, _conn: &Arc<Conn>) {}
 }
 
 /// A delivery that nobody watches, for handlers without records.

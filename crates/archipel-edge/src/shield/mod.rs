@@ -3,6 +3,8 @@
 //! Owns what of an exchange the detector is told, and what its rules become. Must never decide what an attack is: that is
 //! `archipel-shield`.
 
+pub(crate) mod offences;
+
 use std::ops::ControlFlow;
 
 use archipel_config::ShieldMode;

@@ -336,10 +336,13 @@ impl<H: Handler> Connection<H> {
     /// Tells the streams that their connection has ended.
     fn end(&self) {
         let mut inner = self.shared.lock();
-        if inner.failed == Some(Code::ENHANCE_YOUR_CALM) {
-            count(&self.server.stats.http2_floods);
-        }
+        let flooded = inner.failed == Some(Code::ENHANCE_YOUR_CALM);
         inner.gone();
+        drop(inner);
+        if flooded {
+            count(&self.server.stats.http2_floods);
+            self.server.handler.flooded(&self.conn);
+        }
     }
 
     fn start(self: &Arc<Self>, opened: Opened) {
