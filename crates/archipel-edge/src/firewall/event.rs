@@ -229,7 +229,8 @@ fn without_secrets(text: &[u8]) -> Vec<u8> {
         at += 1;
         if matches!(byte, b'=' | b':' | b'>') && is_secret(&plain_name(&text[name..at - 1])) {
             let value = secret_len(&text[at..]);
-            if value > 0 {
+            // An empty parameter looks like any other, so that nobody learns which are.
+            if value > 0 || byte == b'=' {
                 kept.extend_from_slice(b"***");
             }
             at += value;

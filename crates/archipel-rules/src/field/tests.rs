@@ -32,7 +32,7 @@ fn defaults() {
         (Field::CfWafScore, "100"),
         (Field::CfWafScoreSqli, "100"),
         (Field::CfLlmPromptInjectionScore, "100"),
-        (Field::CfBotManagementScore, "0"),
+        (Field::CfBotManagementScore, "99"),
         (Field::CfThreatScore, "0"),
         (Field::Ssl, "false"),
         (Field::IpSrc, "nil"),

@@ -45,7 +45,7 @@ fn what_has_a_condition_is_left_out() {
         "ip.src eq 192.0.2.1",
         "ip.src.asnum eq 1",
         "ip.src.asnum in {5 7..9}",
-        "cf.bot_management.score gt 30",
+        "cf.bot_management.score lt 30",
         r#"any(http.request.headers["x-bad"][*] contains "evil")"#,
         r#"http.request.headers["x-bad"][0] eq "evil""#,
         r#"has_key(http.request.headers, "x-bad")"#,
