@@ -46,6 +46,8 @@ pub(crate) fn check_node(node: &Part<NodeConfig>, out: &mut Diagnostics) {
         );
         node.report(out, "limits.connections_per_address_max", problem);
     }
+    let shield = &config.shield;
+    check_bursts(node, [("address", shield.address_rate), ("network", shield.network_rate)], out);
     let cache = &config.cache;
     check_disk(node, out);
     if cache.object_bytes_max > cache.memory_bytes_max && cache.memory_bytes_max > 0 {
@@ -148,7 +150,21 @@ pub(crate) fn check_certificates(node: &Part<NodeConfig>, zones: &[NamedZone], o
     }
 }
 
+/// A burst without a rate says nothing.
+fn check_bursts<T>(part: &Part<T>, rates: [(&str, u32); 2], out: &mut Diagnostics) {
+    for (of, rate) in rates {
+        let path = format!("shield.{of}_burst");
+        if rate == 0 && part.given(&path) {
+            let problem = Problem::warning(Code::NoEffect, format!("`{path}` has no effect: there is no limit"))
+                .help(format!("set `shield.{of}_rate`"));
+            part.report(out, &path, problem);
+        }
+    }
+}
+
 pub(crate) fn check_zone(zone: &Part<ZoneConfig>, node: &Part<NodeConfig>, out: &mut Diagnostics) {
+    let shield = &zone.config.shield;
+    check_bursts(zone, [("address", shield.address_rate), ("network", shield.network_rate)], out);
     let tls = &zone.config.tls;
     let (lone, partner) = match (&tls.certificate, &tls.key) {
         (Some(_), None) => ("tls.certificate", "tls.key"),

@@ -15,6 +15,18 @@ settings! {
         settings {
             /// Addresses that are never limited, blocked or handed to the kernel: your own monitoring, a load generator, a proxy in front.
             exempt: CidrSet = Cidrs, loopback();
+            /// Requests a second from one address (IPv6: from one /64), of all zones together; what is beyond is refused with 429. 0 is no
+            /// limit.
+            address_rate: u32 = Count(0, 1_000_000), 1_000;
+            /// Requests that one address may send at once after a pause; 0 is five seconds' worth.
+            address_burst: u32 = Count(0, 10_000_000), 0;
+            /// The same for all addresses of one network together: a /24 of IPv4, a /48 of IPv6.
+            network_rate: u32 = Count(0, 10_000_000), 5_000;
+            /// Requests that one network may send at once after a pause; 0 is five seconds' worth.
+            network_burst: u32 = Count(0, 10_000_000), 0;
+            /// Addresses and networks whose budgets are remembered at once, 16 bytes each; beyond, those go first that have asked for least
+            /// of late.
+            budgets_max: usize = Count(1_024, 64_000_000), 262_144;
         }
         tables {
             /// See [`NodeShieldKernel`].
@@ -44,6 +56,14 @@ settings! {
             /// "off" leaves the limits of the node alone in force; "automatic" finds attacks and refuses them while they last;
             /// "under_attack" challenges every visitor besides.
             mode: ShieldMode = Words::new(), ShieldMode::Automatic;
+            /// Requests a second to this zone from one address (IPv6: from one /64), besides the node's limit. 0 leaves it to the node's.
+            address_rate: u32 = Count(0, 1_000_000), 0;
+            /// Requests that one address may send to this zone at once after a pause; 0 is five seconds' worth.
+            address_burst: u32 = Count(0, 10_000_000), 0;
+            /// The same for all addresses of one network together: a /24 of IPv4, a /48 of IPv6.
+            network_rate: u32 = Count(0, 10_000_000), 0;
+            /// Requests that one network may send to this zone at once after a pause; 0 is five seconds' worth.
+            network_burst: u32 = Count(0, 10_000_000), 0;
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::geo::{Geo, GeoError};
 use crate::phases::Phases;
 use crate::purge::{Token, TokenError};
 use crate::rule_files::RuleFilesError;
+use crate::shield::limits::Allowance;
 
 /// A configuration that cannot be put to use although its documents are right.
 #[derive(Debug, Error)]
@@ -74,6 +75,8 @@ pub struct Live {
     pub(crate) geo: Geo,
     /// The rule sets of the zones' managed rules.
     pub(crate) rule_sets: Arc<RuleSets>,
+    /// What each address and network may ask of all zones together.
+    pub(crate) allowance: Allowance,
 }
 
 /// A zone with what the edge derives from it.
@@ -100,6 +103,8 @@ pub struct LiveZone {
     pub origin: Arc<LiveOrigin>,
     /// What a PURGE request has to bring.
     pub(crate) purge_token: Option<Token>,
+    /// What each address and network may ask of the zone.
+    pub(crate) allowance: Allowance,
 }
 
 /// When and how objects are cut.
@@ -186,6 +191,11 @@ impl Live {
                 slicing: slicing_of(zone, snapshot.node.cache.object_bytes_max),
                 origin: Arc::new(roots.origin(&zone.origin).map_err(origin_tls)?),
                 purge_token: zone_token(zone)?,
+                allowance: {
+                    let shield = &zone.shield;
+                    let address = (shield.address_rate, shield.address_burst);
+                    Allowance::new(address, (shield.network_rate, shield.network_burst))
+                },
             };
             zones.insert(zone.id, Arc::new(live));
         }
@@ -193,7 +203,10 @@ impl Live {
         let file = snapshot.node.admin.purge_token_file.as_deref();
         let purge_token = file.map(Token::read).transpose().map_err(LiveError::AdminToken)?;
         let geo = Geo::open(&snapshot.node.geo)?;
-        Ok(Self { snapshot, zones, cdn_loop, address_source, purge_token, geo, rule_sets })
+        let shield = &snapshot.node.shield;
+        let address = (shield.address_rate, shield.address_burst);
+        let allowance = Allowance::new(address, (shield.network_rate, shield.network_burst));
+        Ok(Self { snapshot, zones, cdn_loop, address_source, purge_token, geo, rule_sets, allowance })
     }
 
     /// The zone of a host.

@@ -23,6 +23,7 @@ use crate::hit_table::ZoneHits;
 use crate::live::{Live, LiveError};
 use crate::metrics::{LiveCounts, Metrics};
 use crate::purge::{HostsFile, Keeper};
+use crate::shield::limits::Budgets;
 use crate::shield::offences::Offences;
 use crate::worker::{Edge, Worker};
 
@@ -54,6 +55,8 @@ pub struct Node {
     pub(crate) revalidations: AtomicUsize,
     /// Who offends, for the hand-off to the kernel.
     pub(crate) offences: Offences,
+    /// What each address and network may still ask.
+    pub(crate) budgets: Budgets,
     metrics: Metrics,
 }
 
@@ -131,6 +134,7 @@ impl Node {
         let flights = Flights::new(store.clone(), FlightLimits::default());
         let key_seed = key_seed(&config.cache.disk);
         let offences = Offences::new(config);
+        let budgets = Budgets::new(config.shield.budgets_max);
         Ok(Arc::new(Self {
             live: ArcSwap::from_pointee(live),
             store,
@@ -143,6 +147,7 @@ impl Node {
             hosts: OnceLock::new(),
             revalidations: AtomicUsize::new(0),
             offences,
+            budgets,
             metrics: Metrics::default(),
         }))
     }
@@ -201,6 +206,7 @@ impl Node {
         let mut page = self.metrics.render(transport, &self.store.counts(), &self.codings);
         self.metrics.firewall_metrics(&mut page, self.zone_names());
         self.live().rule_sets.metrics(&mut page);
+        self.budgets.metrics(&mut page);
         crate::purge::metrics(&mut page, self.purges.get());
         self.offences.metrics(&mut page);
         if let Some(disk) = self.store.disk() {

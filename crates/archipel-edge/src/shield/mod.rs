@@ -1,8 +1,12 @@
 //! The shield stage: what a denial-of-service attack is held off with, before anything that costs more.
 //!
+//! - [`limits`]: budgets of addresses and networks, which always hold;
+//! - [`offences`]: who offends again and again, for the kernel.
+//!
 //! Owns what of an exchange the detector is told, and what its rules become. Must never decide what an attack is: that is
 //! `archipel-shield`.
 
+pub(crate) mod limits;
 pub(crate) mod offences;
 
 use std::ops::ControlFlow;
@@ -15,10 +19,17 @@ use crate::firewall;
 
 /// Judges a request.
 pub(crate) fn stage(ex: &mut Exchange) -> ControlFlow<Reply> {
+    if is_exempt(ex) {
+        return ControlFlow::Continue(());
+    }
+    limits::stage(ex)?;
+    under_attack(ex)
+}
+
+fn under_attack(ex: &mut Exchange) -> ControlFlow<Reply> {
     let Some(zone) = &ex.zone else { return ControlFlow::Continue(()) };
     match zone.zone.shield.mode {
         ShieldMode::Off | ShieldMode::Automatic => ControlFlow::Continue(()),
-        ShieldMode::UnderAttack if is_exempt(ex) => ControlFlow::Continue(()),
         ShieldMode::UnderAttack => ControlFlow::Break(firewall::reply::challenge(ex)),
     }
 }

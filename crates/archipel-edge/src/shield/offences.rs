@@ -13,7 +13,7 @@ use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 use archipel_config::{NodeConfig, NodeShieldKernel};
@@ -59,6 +59,8 @@ words! {
         Slow "slow";
         /// An HTTP/2 connection that was ended for its resets, control frames or header lists.
         Flood "flood";
+        /// A request beyond the budget of its address, or beyond a rate limit that counts by address: who is told to wait, waits.
+        Limited "limited";
     }
 }
 
@@ -100,6 +102,7 @@ pub(crate) struct Offences {
 
 struct Table {
     settings: NodeShieldKernel,
+    rate: Rate,
     buckets: Buckets,
     caught: Mutex<HashMap<IpAddr, Offender>>,
 }
@@ -114,9 +117,8 @@ struct Counts {
 
 impl Table {
     fn new(settings: &NodeShieldKernel) -> Self {
-        let per_second = f64::from(settings.offences_max) / settings.offences_window.as_secs_f64();
-        let rate = Rate { per_second, burst: settings.offences_max };
-        Self { settings: settings.clone(), buckets: Buckets::new(ADDRESSES_MAX, rate), caught: Mutex::default() }
+        let rate = Rate::new(settings.offences_max, settings.offences_window, settings.offences_max);
+        Self { settings: settings.clone(), rate, buckets: Buckets::new(ADDRESSES_MAX), caught: Mutex::default() }
     }
 }
 
@@ -153,9 +155,9 @@ impl Offences {
         self.counts.noted[offender.why as usize].fetch_add(1, Ordering::Relaxed);
         let now = offender.at.saturating_duration_since(self.started);
         let key = self.hasher.hash_one(offender.address);
-        match table.buckets.take(key, millis(now)) {
-            Taken::Granted { .. } => return,
-            Taken::Refused { .. } => {}
+        let now_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        if table.buckets.take(key, table.rate, now_ns) == Taken::Granted {
+            return;
         }
         let mut caught = table.caught.lock().unwrap_or_else(PoisonError::into_inner);
         let full = caught.len() >= QUEUE_MAX;
@@ -192,10 +194,6 @@ impl Offences {
         let help = "Repeat offenders that were dropped because the queue to the kernel was full.";
         family("archipel_shield_offences_queue_full_total", help, &one(&self.counts.queue_full));
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Notes that whoever sent a request offended. Call it once for each offence, wherever a reply says no for a reason of [`Why`].

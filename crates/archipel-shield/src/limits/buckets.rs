@@ -1,51 +1,70 @@
 //! A table of token buckets that is never larger than it was made, and never stops limiting.
 //!
-//! A key has eight places where its bucket can be. Where all are taken by others, the bucket that is fullest goes: whoever it
-//! belongs to has asked for least of late, and loses nothing, or little, by being new again. So a flood of new keys pushes out other
-//! new keys, and those that are being limited stay limited.
+//! A bucket is kept as the moment at which it will be full again (the virtual scheduling form of the leaky bucket, ITU-T I.371, known as
+//! GCRA): one number, whatever its rate. So buckets of all kinds and rates share one table.
+//!
+//! A key has eight places where its bucket can be. Where all are taken by others, the bucket goes that is full, or will be first:
+//! whoever it belongs to has asked for least of late, and loses nothing, or little, by being new again. So a flood of new keys pushes out
+//! other new keys, and those that are being limited stay limited.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Places of a key.
 const WAYS: usize = 8;
 
-/// Parts of a token that are counted.
-const UNIT: u64 = 1_000;
-
 /// Most tokens of a bucket.
-pub const BURST_MAX: u32 = 4_000_000;
+pub const BURST_MAX: u32 = 10_000_000;
 
 /// How much a bucket allows.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Tokens a second that come in.
-    pub per_second: f64,
-    /// Tokens that it holds: what may be taken at once after a pause. At most [`BURST_MAX`].
-    pub burst: u32,
+    /// Nanoseconds in which a token comes in.
+    interval_ns: u64,
+    /// Nanoseconds in which an empty bucket fills.
+    depth_ns: u64,
+}
+
+impl Rate {
+    /// So many tokens, at least one, come in during each stretch of time `per`; a bucket holds `burst` of them, from 1 to [`BURST_MAX`]: what
+    /// may be taken at once after a pause.
+    #[must_use]
+    pub fn new(tokens: u32, per: Duration, burst: u32) -> Self {
+        let per_ns = u64::try_from(per.as_nanos()).unwrap_or(u64::MAX);
+        let interval_ns = per_ns / u64::from(tokens.max(1));
+        Self { interval_ns, depth_ns: interval_ns.saturating_mul(burst.clamp(1, BURST_MAX).into()) }
+    }
+
+    /// The same in tokens a second.
+    #[must_use]
+    pub fn per_second(tokens: u32, burst: u32) -> Self {
+        Self::new(tokens, Duration::from_secs(1), burst)
+    }
 }
 
 /// What came of taking a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// There was one; so many are left.
-    Granted {
-        /// Whole tokens left.
-        left: u32,
-    },
-    /// There was none; the next one comes in so many milliseconds.
+    /// There was one.
+    Granted,
+    /// There was none.
     Refused {
-        /// Milliseconds.
-        wait_ms: u64,
+        /// Until the next one comes in.
+        wait: Duration,
     },
 }
 
-/// One place: whose bucket it is (0: nobody's), and its state.
+/// One place: whose bucket it is (0: nobody's), and when it is full, in nanoseconds of the callers' clock.
 #[derive(Debug, Default)]
 struct Slot {
     key: AtomicU64,
-    /// Parts of tokens in the upper 32 bits, milliseconds of the last change (mod 2^32) in the lower.
-    state: AtomicU64,
+    full_at: AtomicU64,
 }
+
+/// The places of a key, in two cache lines.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Set([Slot; WAYS]);
 
 /// A table of token buckets.
 ///
@@ -53,8 +72,7 @@ struct Slot {
 /// is locked.
 #[derive(Debug)]
 pub struct Buckets {
-    sets: Box<[[Slot; WAYS]]>,
-    rate: Rate,
+    sets: Box<[Set]>,
     evicted_full: AtomicU64,
     evicted_limited: AtomicU64,
 }
@@ -68,18 +86,13 @@ pub struct BucketCounts {
     pub evicted_limited: u64,
 }
 
-fn pack(parts: u64, now: u32) -> u64 {
-    parts << 32 | u64::from(now)
-}
-
 impl Buckets {
     /// A table for at least `keys` keys, 16 bytes each, rounded up to a power of two.
     #[must_use]
-    pub fn new(keys: usize, rate: Rate) -> Self {
+    pub fn new(keys: usize) -> Self {
         let sets = keys.div_ceil(WAYS).next_power_of_two();
-        let rate = Rate { burst: rate.burst.clamp(1, BURST_MAX), ..rate };
-        let sets = (0..sets).map(|_| Default::default()).collect();
-        Self { sets, rate, evicted_full: AtomicU64::new(0), evicted_limited: AtomicU64::new(0) }
+        let sets = (0..sets).map(|_| Set::default()).collect();
+        Self { sets, evicted_full: AtomicU64::new(0), evicted_limited: AtomicU64::new(0) }
     }
 
     /// Bytes of memory, which never change.
@@ -97,61 +110,45 @@ impl Buckets {
         }
     }
 
-    fn capacity(&self) -> u64 {
-        u64::from(self.rate.burst) * UNIT
-    }
-
-    /// What a bucket has at `now`.
-    fn filled(&self, state: u64, now: u32) -> u64 {
-        let elapsed = now.wrapping_sub(state as u32);
-        // A clock of another worker may be a little behind; more than half of the range is that, not 25 days.
-        let elapsed = if elapsed > u32::MAX / 2 { 0 } else { elapsed };
-        let gained = f64::from(elapsed) * self.rate.per_second * UNIT as f64 / 1000.0;
-        // The cast saturates.
-        (state >> 32).saturating_add(gained as u64).min(self.capacity())
-    }
-
-    /// Takes a token of a key's bucket. `key` is a hash that clients cannot foresee; `now_ms` may come from any clock that all
-    /// callers share.
-    pub fn take(&self, key: u64, now_ms: u64) -> Taken {
-        let key = key.max(1);
-        let now = now_ms as u32;
-        let slot = self.place(key, now);
-        let mut state = slot.state.load(Ordering::Relaxed);
+    /// Takes a token of a key's bucket. `key` is a hash that clients cannot foresee, of whom the budget is for and of what kind it is: one
+    /// key has one rate. `now_ns` comes from a clock that all callers share; it may lag a little.
+    #[inline]
+    pub fn take(&self, key: u64, rate: Rate, now_ns: u64) -> Taken {
+        let slot = self.place(key.max(1), now_ns);
+        let mut full_at = slot.full_at.load(Ordering::Relaxed);
         loop {
-            let held = self.filled(state, now);
-            if held < UNIT {
-                let missing = (UNIT - held) as f64 / UNIT as f64;
-                let wait = missing / self.rate.per_second.max(f64::MIN_POSITIVE) * 1000.0;
-                return Taken::Refused { wait_ms: (wait.ceil() as u64).max(1) };
+            let next = full_at.max(now_ns).saturating_add(rate.interval_ns);
+            let debt_ns = next - now_ns;
+            if debt_ns > rate.depth_ns {
+                return Taken::Refused { wait: Duration::from_nanos(debt_ns - rate.depth_ns) };
             }
-            let next = pack(held - UNIT, now);
-            match slot.state.compare_exchange_weak(state, next, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Taken::Granted { left: u32::try_from((held - UNIT) / UNIT).unwrap_or(u32::MAX) },
-                Err(seen) => state = seen,
+            match slot.full_at.compare_exchange_weak(full_at, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Taken::Granted,
+                Err(seen) => full_at = seen,
             }
         }
     }
 
     /// The place of a key, which becomes its own where it was another's.
-    fn place(&self, key: u64, now: u32) -> &Slot {
+    #[inline]
+    fn place(&self, key: u64, now_ns: u64) -> &Slot {
         // The low bits choose the set; all of them tell keys apart.
-        let set = &self.sets[key as usize & (self.sets.len() - 1)];
-        if let Some(own) = set.iter().find(|slot| slot.key.load(Ordering::Relaxed) == key) {
-            return own;
+        let Set(set) = &self.sets[key as usize & (self.sets.len() - 1)];
+        match set.iter().find(|slot| slot.key.load(Ordering::Relaxed) == key) {
+            Some(own) => own,
+            None => self.claim(set, key, now_ns),
         }
-        let held = |slot: &Slot| match slot.key.load(Ordering::Relaxed) {
-            0 => u64::MAX,
-            _ => self.filled(slot.state.load(Ordering::Relaxed), now),
-        };
-        // The set is never empty.
-        let fullest = set.iter().max_by_key(|slot| held(slot)).unwrap_or(&set[0]);
-        match held(fullest) {
-            u64::MAX => {}
-            held if held == self.capacity() => drop(self.evicted_full.fetch_add(1, Ordering::Relaxed)),
-            _ => drop(self.evicted_limited.fetch_add(1, Ordering::Relaxed)),
+    }
+
+    fn claim<'a>(&self, set: &'a [Slot; WAYS], key: u64, now_ns: u64) -> &'a Slot {
+        // A free place has never been touched: it is full since 0, and chosen before all others.
+        let fullest = set.iter().min_by_key(|slot| slot.full_at.load(Ordering::Relaxed)).unwrap_or(&set[0]);
+        if fullest.key.load(Ordering::Relaxed) != 0 {
+            let full = fullest.full_at.load(Ordering::Relaxed) <= now_ns;
+            let counter = if full { &self.evicted_full } else { &self.evicted_limited };
+            counter.fetch_add(1, Ordering::Relaxed);
         }
-        fullest.state.store(pack(self.capacity(), now), Ordering::Relaxed);
+        fullest.full_at.store(now_ns, Ordering::Relaxed);
         fullest.key.store(key, Ordering::Relaxed);
         fullest
     }

@@ -79,7 +79,7 @@ fn listener(spec: &ListenSpec) -> Listener {
 /// The settings that differ between two configurations and take effect with the next start only.
 pub fn needs_restart(old: &Snapshot, new: &Snapshot) -> Vec<String> {
     let (old, new) = (&old.node, &new.node);
-    let differs: [(&str, bool); 9] = [
+    let differs: [(&str, bool); 10] = [
         ("listen", old.listeners != new.listeners),
         ("workers", old.workers != new.workers),
         ("state_dir", old.state_dir != new.state_dir),
@@ -89,6 +89,7 @@ pub fn needs_restart(old: &Snapshot, new: &Snapshot) -> Vec<String> {
         ("cache", old.cache != new.cache),
         ("log", old.log != new.log),
         ("traces", old.traces != new.traces),
+        ("shield.budgets_max", old.shield.budgets_max != new.shield.budgets_max),
     ];
     differs.iter().filter(|(_, differs)| *differs).map(|(name, _)| (*name).to_owned()).collect()
 }
@@ -118,6 +119,7 @@ mod tests {
             "[log]\naccess = \"stderr\"\n[cache]\nmemory_bytes_max = \"1MiB\"",
             &["cache", "log"],
         );
+        check("", "[shield]\nbudgets_max = 2048\naddress_rate = 7", &["shield.budgets_max"]);
         check("", "state_dir = \"x\"\n[admin]\naddress = \"127.0.0.1:1\"", &["state_dir", "admin"]);
         check("", "[tls]\nmin_version = \"1.3\"\nsession_tickets = false", &["tls.min_version", "tls.session_tickets"]);
     }
