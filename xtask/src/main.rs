@@ -2,6 +2,7 @@
 //! ends with one line of JSON that holds its figures, and succeeds only where its own bar holds. Nothing here is
 //! ever part of the program, and nothing here sends load to anything but loopback.
 
+mod attack;
 mod bench;
 mod cache_tests;
 mod chaos;
@@ -42,6 +43,8 @@ enum Command {
     Licences,
     /// Measure Archipel and its peers side by side
     Bench(bench::Options),
+    /// Send bounded floods from many addresses of loopback to a fresh edge, and report the fate of the people beside them
+    Attack(attack::Options),
     /// Run h2spec against a fresh edge
     H2spec(h2spec::SpecOptions),
     /// Run bounded HTTP/2 floods against a fresh edge
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::Docs => tidy::docs::write(&root()),
         Command::Licences => licences::run(&root()),
         Command::Bench(options) => bench::run(&root(), &options),
+        Command::Attack(options) => attack::run(&root(), &options),
         Command::H2spec(options) => h2spec::spec(&root(), &options),
         Command::H2abuse(options) => h2spec::abuse(&root(), &options),
         Command::Slowhttptest(options) => slow::run(&root(), &options),

@@ -55,6 +55,12 @@ impl Process {
         self.pids().into_iter().map(memory_of).sum()
     }
 
+    /// What the family costs from now on. Who belongs to it is looked up once, so that each look is cheap.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        Meter { pids: self.pids() }
+    }
+
     /// The exit code if the program has ended; a death by signal counts as 128 + signal.
     pub fn ended(&mut self) -> Option<i32> {
         use std::os::unix::process::ExitStatusExt as _;
@@ -116,6 +122,32 @@ impl Drop for Process {
     }
 }
 
+/// A family of processes, as it was at one moment.
+#[derive(Debug, Clone)]
+pub struct Meter {
+    pids: Vec<u32>,
+}
+
+impl Meter {
+    /// Of this process alone.
+    #[must_use]
+    pub fn own() -> Self {
+        Self { pids: vec![std::process::id()] }
+    }
+
+    /// Processor time so far.
+    #[must_use]
+    pub fn cpu(&self) -> Duration {
+        self.pids.iter().map(|pid| cpu_of(*pid, false)).sum()
+    }
+
+    /// Resident memory in bytes; pages that several share count for each.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        self.pids.iter().map(|pid| resident_of(*pid)).sum()
+    }
+}
+
 fn signal(pid: u32, signal: Signal) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     if let Some(pid) = pid {
@@ -170,6 +202,12 @@ fn memory_of(pid: u32) -> u64 {
     let kilobytes = text.lines().find_map(|line| line.strip_prefix("Pss:")).map(str::trim);
     let kilobytes = kilobytes.and_then(|rest| rest.split(' ').next()).and_then(|number| number.parse::<u64>().ok());
     kilobytes.unwrap_or(0) * 1024
+}
+
+fn resident_of(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+    let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
+    pages * rustix::param::page_size() as u64
 }
 
 /// A folder that goes away with this value.

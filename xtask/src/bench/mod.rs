@@ -13,6 +13,7 @@ mod waf;
 
 pub use handshake::TakeAny;
 pub use idle::raise_file_limit;
+pub use report::this_machine;
 
 use std::path::{Path, PathBuf};
 

@@ -83,20 +83,14 @@ impl Report {
     /// An empty report about this machine and the commit at `root`.
     #[must_use]
     pub fn new(root: &Path) -> Self {
-        let said = |program: &str, arguments: &[&str]| {
-            let output = Command::new(program).current_dir(root).args(arguments).output();
-            output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
-        };
-        let cores = std::thread::available_parallelism().map_or(0, usize::from);
-        let machine = format!("{}, {cores} cores, Linux {}", processor(), said("uname", &["-r"]));
         Self {
             cases: Vec::new(),
             idle: Vec::new(),
             volume: None,
             missed: Vec::new(),
-            machine,
-            commit: said("git", &["describe", "--always", "--dirty", "--abbrev=12"]),
-            date: said("date", &["-u", "+%Y-%m-%d"]),
+            machine: machine(root),
+            commit: commit(root),
+            date: said(root, "date", &["-u", "+%Y-%m-%d"]),
         }
     }
 
@@ -185,6 +179,27 @@ impl Report {
         }
         Ok(())
     }
+}
+
+fn said(root: &Path, program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).current_dir(root).args(arguments).output();
+    output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+}
+
+fn machine(root: &Path) -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!("{}, {cores} cores, Linux {}", processor(), said(root, "uname", &["-r"]))
+}
+
+fn commit(root: &Path) -> String {
+    said(root, "git", &["describe", "--always", "--dirty", "--abbrev=12"])
+}
+
+/// Where and of which commit figures are, as a document says it.
+#[must_use]
+pub fn this_machine(root: &Path) -> String {
+    let date = said(root, "date", &["-u", "+%Y-%m-%d"]);
+    format!("{}, commit {}, {date}", machine(root), commit(root))
 }
 
 fn round(value: f64, digits: i32) -> f64 {
