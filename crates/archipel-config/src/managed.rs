@@ -37,7 +37,8 @@ settings! {
             sampling_percent: u32 = Count(1, 100), 100;
             /// Bytes of a request's body that are read and evaluated before the origin is asked; 0 evaluates no bodies.
             request_body_bytes_max: usize = Bytes(0, 64 << 20), 128 << 10;
-            /// What happens to longer bodies: "pass" evaluates their beginning, "refuse" answers 413.
+            /// What happens to longer bodies, and to those of more values or files than are looked at: "pass" evaluates their beginning,
+            /// "refuse" answers 413.
             longer_bodies: LongerBodies = Words::new(), LongerBodies::Pass;
             /// Whether replies are evaluated, when they come from the origin: for what they tell of its inside.
             response: bool = Flag, false;

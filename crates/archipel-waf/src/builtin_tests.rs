@@ -55,6 +55,11 @@ struct Ask<'a> {
 
 /// The ids that matched, and the status of a refusal.
 fn run(ask: &Ask<'_>) -> (Vec<u64>, Option<u16>) {
+    run_cut(ask, false)
+}
+
+/// Likewise; where it is `cut`, the body goes on behind what is fed.
+fn run_cut(ask: &Ask<'_>, cut: bool) -> (Vec<u64>, Option<u16>) {
     let local = IpAddr::from([127, 0, 0, 1]);
     let mut transaction = rules().transaction(Scratch::default(), Arc::new(Noon), Budget::default());
     transaction.connection(&Connection { client: local, client_port: 1, server: local, server_port: 80 });
@@ -64,6 +69,9 @@ fn run(ask: &Ask<'_>) -> (Vec<u64>, Option<u16>) {
     }
     let _ = transaction.request_headers();
     let _ = transaction.request_body(ask.body);
+    if cut {
+        transaction.request_body_truncated();
+    }
     let verdict = transaction.request_end();
     let matched = transaction.matches().map(|found| found.id()).collect();
     match verdict {
@@ -181,6 +189,60 @@ fn what_base64_hides_is_seen() {
         let field = [("X-State", value)];
         assert_eq!(run(&Ask { method: "GET", target: "/", headers: &field, body: b"" }).1, Some(403), "{value}");
     }
+}
+
+/// What is read of a body that is longer.
+const READ: usize = 128 << 10;
+
+const MULTIPART: &str = "multipart/form-data; boundary=b";
+
+fn part(parameters: &str, content: &str) -> String {
+    format!("--b\r\nContent-Disposition: form-data; {parameters}\r\n\r\n{content}\r\n")
+}
+
+#[test]
+fn long_bodies_are_looked_at_as_far_as_they_are_read() {
+    let long = "some text ".repeat(20_000);
+    let bodies = |value: &str| {
+        let escaped = value.replace('<', "&lt;");
+        [
+            ("application/x-www-form-urlencoded", format!("a={}&b={long}", encoded(value))),
+            ("application/json", format!("{{\"a\":\"{value}\",\"b\":[\"{long}\",{{\"c\":\"{long}\"}}]}}")),
+            ("text/xml", format!("<a><b>{escaped}</b><c d=\"{long}\">{long}</c></a>")),
+            (MULTIPART, format!("{}{}--b--\r\n", part("name=a", value), part("name=f; filename=x.bin", &long))),
+        ]
+    };
+    for (value, expected) in [("good", None), ("<script>go()</script>", Some(403))] {
+        for (content_type, body) in bodies(value) {
+            let headers = [("Content-Type", content_type)];
+            // Wherever the cut falls: in a value, in an escape, in a boundary.
+            for end in READ..READ + 16 {
+                let ask = Ask { method: "POST", target: "/", headers: &headers, body: &body.as_bytes()[..end] };
+                let (matched, status) = run_cut(&ask, true);
+                assert_eq!(status, expected, "{content_type} with {value:?}, cut at {end}: {matched:?}");
+            }
+        }
+    }
+    let headers = [("Content-Type", "application/json")];
+    let broken = Ask { method: "POST", target: "/", headers: &headers, body: b"{\"a\":1,}, \"b\":" };
+    assert_eq!(run_cut(&broken, true).1, Some(403), "what is wrong before the cut is wrong");
+}
+
+#[test]
+fn many_values_are_no_attack() {
+    let form: String = (0..1_500).map(|n| format!("field{n}={n}&")).collect();
+    let numbers: Vec<String> = (0..5_000).map(|n| n.to_string()).collect();
+    let files: String = (0..150).map(|n| part(&format!("name=f; filename=\"{n}.png\""), "data")).collect();
+    for (content_type, body) in [
+        ("application/x-www-form-urlencoded", form),
+        ("application/json", format!("{{\"a\":[{}]}}", numbers.join(","))),
+        (MULTIPART, format!("{files}{}--b--\r\n", part("name=a", "text"))),
+    ] {
+        let (matched, status) = post(content_type, &body);
+        assert_eq!(status, None, "{content_type}: {matched:?}");
+    }
+    let hidden = format!("{files}{}--b--\r\n", part("name=a", "<script>go()</script>"));
+    assert_eq!(post(MULTIPART, &hidden).1, Some(403), "a field behind many files");
 }
 
 const BENIGN: [&str; 34] = [

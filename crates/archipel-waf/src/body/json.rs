@@ -23,6 +23,7 @@ pub(super) struct Json {
     /// The string, number or word that is being read, as it was written.
     token: Vec<u8>,
     arguments: usize,
+    left_out: Option<BodyError>,
     /// Anything was fed.
     begun: bool,
 }
@@ -71,6 +72,7 @@ impl Json {
             path: b"json".to_vec(),
             token: Vec::new(),
             arguments: 0,
+            left_out: None,
             begun: false,
         }
     }
@@ -98,6 +100,39 @@ impl Json {
             self.end_word(sink)?;
         }
         if self.state == State::End || !self.begun { Ok(()) } else { Err(JsonError::End.into()) }
+    }
+
+    /// The end of what is looked at: a name, string, number or word that is not complete counts as far as it goes.
+    pub(super) fn cut(&mut self, sink: &mut impl Sink) -> Result<(), BodyError> {
+        let token = std::mem::take(&mut self.token);
+        let in_object = self.containers.last().is_some_and(|container| container.elements.is_none());
+        match self.state {
+            State::Word => self.argument(&token, sink),
+            State::Text { is_key, .. } => {
+                let text = unescape_beginning(&token)?;
+                if is_key && text.is_empty() {
+                    return Ok(());
+                }
+                if is_key {
+                    self.name(&text)?;
+                    self.argument(b"", sink)?;
+                } else {
+                    self.argument(&text, sink)?;
+                }
+                // A character that was cut is none that is wrong.
+                match std::str::from_utf8(&text) {
+                    Err(error) if error.error_len().is_some() => Err(JsonError::Utf8.into()),
+                    _ => Ok(()),
+                }
+            }
+            State::Colon => self.argument(b"", sink),
+            State::Value if in_object => self.argument(b"", sink),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn left_out(&self) -> Option<&BodyError> {
+        self.left_out.as_ref()
     }
 
     /// A byte between strings, numbers and words.
@@ -224,9 +259,7 @@ impl Json {
         let text = unescape(&token)?;
         let sound = std::str::from_utf8(&text).is_ok();
         if is_key {
-            self.path.push(b'.');
-            self.path.extend_from_slice(if text.is_empty() { b"empty-key" } else { &text });
-            self.check_path()?;
+            self.name(&text)?;
             self.state = State::Colon;
         } else {
             // Told even where it is no UTF-8: an application that reads it nevertheless shall not see what no rule saw.
@@ -234,6 +267,13 @@ impl Json {
         }
         self.token = token;
         if sound { Ok(()) } else { Err(JsonError::Utf8.into()) }
+    }
+
+    /// Goes on to the value of this name.
+    fn name(&mut self, name: &[u8]) -> Result<(), BodyError> {
+        self.path.push(b'.');
+        self.path.extend_from_slice(if name.is_empty() { b"empty-key" } else { name });
+        self.check_path()
     }
 
     fn word<'a>(&mut self, bytes: &'a [u8], sink: &mut impl Sink) -> Result<&'a [u8], BodyError> {
@@ -263,10 +303,11 @@ impl Json {
 
     fn argument(&mut self, value: &[u8], sink: &mut impl Sink) -> Result<(), BodyError> {
         if self.arguments == self.arguments_max {
-            return Err(BodyError::Arguments(self.arguments_max));
+            self.left_out = Some(BodyError::Arguments(self.arguments_max));
+        } else {
+            self.arguments += 1;
+            sink.argument(&self.path, value);
         }
-        self.arguments += 1;
-        sink.argument(&self.path, value);
         self.end_value();
         Ok(())
     }
@@ -325,6 +366,14 @@ fn unescape(raw: &[u8]) -> Result<Cow<'_, [u8]>, JsonError> {
         at += 2;
     }
     Ok(Cow::Owned(text))
+}
+
+/// The beginning of a string without its escapes: one that was cut is left out.
+fn unescape_beginning(raw: &[u8]) -> Result<Cow<'_, [u8]>, JsonError> {
+    /// Bytes of an escape that lacks its last one.
+    const ESCAPE_BYTES_MAX: usize = br"\u000".len();
+    let ends = (0..=raw.len().min(ESCAPE_BYTES_MAX)).map(|cut| raw.len() - cut);
+    ends.map(|end| unescape(&raw[..end])).find(Result::is_ok).unwrap_or(Err(JsonError::Escape))
 }
 
 /// Decodes the `\uXXXX` with which `raw` begins, and its second half where it has one; gives back how many bytes that took.

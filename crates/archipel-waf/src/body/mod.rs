@@ -3,7 +3,8 @@
 //!
 //! A [`Parser`] takes chunks as they come and tells a [`Sink`] whole values. How a body is cut into chunks changes nothing:
 //! the events, their order and the error are the same. The first error ends it: later chunks are not looked at and give
-//! the same error again. What was told before an error was read soundly.
+//! the same error again. What was told before an error was read soundly. A body that is not fed to its end ends with
+//! [`Parser::cut`], as ModSecurity's `SecRequestBodyLimitAction ProcessPartial` means it: that it is cut is no error.
 //!
 //! The meaning is ModSecurity 3's wherever a rule could tell the difference. Where it looks away (it gives up the fields of
 //! a multipart body whose last boundary is missing, it loses line ends within a field), this looks on.
@@ -61,10 +62,12 @@ pub struct FilePart<'a> {
     pub content: &'a [u8],
 }
 
-/// Bounds of what a parser keeps and tells. Each one exceeded is an error of its own ([`BodyError::limit`]).
+/// Bounds of what a parser keeps and tells. The numbers of arguments, attributes, parts and files are no errors where a body has
+/// more: those over them are read and not told ([`Parser::left_out`]). Each of the others exceeded is an error of its own
+/// ([`BodyError::limit`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BodyLimits {
-    /// Arguments of one body, or of one query string (`SecArgumentsLimit`).
+    /// Arguments of one body, or of one query string (`SecArgumentsLimit`); of a query string more are an error.
     pub arguments_max: usize,
     /// Bytes of an argument's name as sent; of a JSON path; of an XML element's or attribute's name.
     pub name_bytes_max: usize,

@@ -85,6 +85,35 @@ impl Parser {
         self.keep(read)
     }
 
+    /// Says that the body goes on and that no more of it will be fed: what was fed is told as far as it goes, and that it ends too
+    /// early is no error.
+    ///
+    /// # Errors
+    /// The one that was found earlier.
+    pub fn cut(&mut self, sink: &mut impl Sink) -> Result<(), BodyError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let read = match &mut self.kind {
+            Kind::Urlencoded(parser) => parser.cut(sink),
+            Kind::Multipart(parser) => parser.cut(sink),
+            Kind::Json(parser) => parser.cut(sink),
+            Kind::Xml(parser) => parser.cut(sink),
+        };
+        self.keep(read)
+    }
+
+    /// The first number of arguments, files, parts or attributes that was exceeded: those over it are read and not told.
+    #[must_use]
+    pub fn left_out(&self) -> Option<&BodyError> {
+        match &self.kind {
+            Kind::Urlencoded(parser) => parser.left_out(),
+            Kind::Multipart(parser) => parser.left_out(),
+            Kind::Json(parser) => parser.left_out(),
+            Kind::Xml(parser) => parser.left_out(),
+        }
+    }
+
     fn keep(&mut self, read: Result<(), BodyError>) -> Result<(), BodyError> {
         if let Err(error) = &read {
             self.failed = Some(error.clone());

@@ -59,7 +59,7 @@ pub fn query(text: &[u8], separator: u8, limits: &BodyLimits, sink: &mut impl Si
     let mut form = Urlencoded::new(separator, limits);
     form.push(text, sink)?;
     form.finish(sink)?;
-    Ok(form.percent_invalid())
+    form.left_out().map_or(Ok(form.percent_invalid()), |limit| Err(limit.clone()))
 }
 
 /// A form that is being read.
@@ -70,6 +70,7 @@ pub(super) struct Urlencoded {
     name_bytes_max: usize,
     value_bytes_max: usize,
     arguments: usize,
+    left_out: Option<BodyError>,
     /// The beginning of a pair that earlier chunks held.
     held: Vec<u8>,
     percent_invalid: bool,
@@ -83,6 +84,7 @@ impl Urlencoded {
             name_bytes_max: limits.name_bytes_max,
             value_bytes_max: limits.value_bytes_max,
             arguments: 0,
+            left_out: None,
             held: Vec::new(),
             percent_invalid: false,
         }
@@ -90,6 +92,10 @@ impl Urlencoded {
 
     pub(super) fn percent_invalid(&self) -> bool {
         self.percent_invalid
+    }
+
+    pub(super) fn left_out(&self) -> Option<&BodyError> {
+        self.left_out.as_ref()
     }
 
     pub(super) fn push(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Result<(), BodyError> {
@@ -117,6 +123,17 @@ impl Urlencoded {
         if held.is_empty() { Ok(()) } else { self.pair(&held, sink) }
     }
 
+    /// The end of what is looked at: the last pair counts as far as it goes, and an escape that was cut is no wrong one.
+    pub(super) fn cut(&mut self, sink: &mut impl Sink) -> Result<(), BodyError> {
+        let cut = match &self.held[..] {
+            [.., b'%'] => 1,
+            [.., b'%', digit] if digit.is_ascii_hexdigit() => 2,
+            _ => 0,
+        };
+        self.held.truncate(self.held.len() - cut);
+        self.finish(sink)
+    }
+
     /// The name and the value in a pair or in the beginning of one, within their limits.
     fn split<'a>(&self, pair: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), BodyError> {
         let name_end = pair.len().min(self.name_bytes_max.saturating_add(1));
@@ -131,7 +148,8 @@ impl Urlencoded {
     fn pair(&mut self, pair: &[u8], sink: &mut impl Sink) -> Result<(), BodyError> {
         let (name, value) = self.split(pair)?;
         if self.arguments == self.arguments_max {
-            return Err(BodyError::Arguments(self.arguments_max));
+            self.left_out = Some(BodyError::Arguments(self.arguments_max));
+            return Ok(());
         }
         self.arguments += 1;
         let (name, value) = (Decoded::new(name), Decoded::new(value));

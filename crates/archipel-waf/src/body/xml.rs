@@ -35,6 +35,7 @@ pub(super) struct Xml {
     /// Nothing but the markup that is being read was seen: it may be the XML declaration.
     is_first: bool,
     attributes: usize,
+    left_out: Option<BodyError>,
     text: Vec<u8>,
 }
 
@@ -85,6 +86,7 @@ impl Xml {
             doctype_seen: false,
             is_first: true,
             attributes: 0,
+            left_out: None,
             text: Vec::new(),
         }
     }
@@ -108,6 +110,55 @@ impl Xml {
         sink.xml_text(&self.text);
         let complete = self.root_seen && self.starts.is_empty() && self.state == State::Text;
         if complete { Ok(()) } else { Err(XmlError::End.into()) }
+    }
+
+    /// The end of what is looked at: text and attributes count as far as they go.
+    pub(super) fn cut(&mut self, sink: &mut impl Sink) -> Result<(), BodyError> {
+        let read = match self.state {
+            State::Reference => {
+                self.text.push(b'&');
+                self.text.append(&mut self.token);
+                Ok(())
+            }
+            State::Enclosed(kind @ Enclosed::Cdata, seen) => self.add_text(&kind.end()[..seen]),
+            State::Tag { quote } => self.cut_tag(quote, sink),
+            _ => Ok(()),
+        };
+        sink.xml_text(&self.text);
+        read
+    }
+
+    /// The beginning of a tag, completed in the shortest way and then read like any other.
+    fn cut_tag(&mut self, quote: Option<u8>, sink: &mut impl Sink) -> Result<(), BodyError> {
+        let mut tag = std::mem::take(&mut self.token);
+        if tag.starts_with(b"/") {
+            return Ok(());
+        }
+        if let Some(quote) = quote {
+            // A reference that was cut is none that is wrong.
+            let tail = tag.len().saturating_sub(REFERENCE_BYTES_MAX + 1);
+            if let Some(at) = memchr::memrchr(b'&', &tag[tail..]).filter(|at| !tag[tail + at..].contains(&b';')) {
+                tag.truncate(tail + at);
+            }
+            tag.extend_from_slice(&[quote, b'/']);
+            return self.tag(&tag, sink);
+        }
+        let begun = tag.iter().rposition(|byte| matches!(byte, b'"' | b'\'')).map(|at| at + 1);
+        let begun = begun.or_else(|| tag.iter().position(|&byte| is_space(byte))).unwrap_or(tag.len());
+        match tag[begun..].trim_ascii() {
+            b"" | b"/" => {}
+            [.., b'='] => tag.extend_from_slice(b"\"\""),
+            attribute if attribute.contains(&b'=') => {}
+            _ => tag.extend_from_slice(b"=\"\""),
+        }
+        if !tag.ends_with(b"/") {
+            tag.push(b'/');
+        }
+        self.tag(&tag, sink)
+    }
+
+    pub(super) fn left_out(&self) -> Option<&BodyError> {
+        self.left_out.as_ref()
     }
 
     fn read(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Result<(), BodyError> {
@@ -337,7 +388,8 @@ impl Xml {
             return Ok(());
         }
         if self.attributes == self.limits.attributes_max {
-            return Err(BodyError::Attributes(self.limits.attributes_max));
+            self.left_out = Some(BodyError::Attributes(self.limits.attributes_max));
+            return Ok(());
         }
         self.attributes += 1;
         let mut value = Vec::with_capacity(raw.len());

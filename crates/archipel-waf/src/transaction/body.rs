@@ -1,6 +1,6 @@
 //! Bodies: read as they come, up to their limits.
 
-use crate::body::{BodyLimits, FilePart, MultipartFlags, Parser, Sink, UnmatchedBoundary};
+use crate::body::{BodyError, BodyLimits, FilePart, MultipartFlags, Parser, Sink, UnmatchedBoundary};
 use crate::program::{Mode, Processor, RuleSet, Store, scalar};
 
 use super::state::State;
@@ -102,7 +102,7 @@ impl State {
         let room = self.request.bytes_max.saturating_sub(self.request.bytes);
         let taken = &chunk[..chunk.len().min(room)];
         if taken.len() < chunk.len() {
-            self.set_flag(scalar::INBOUND_DATA_ERROR, true);
+            self.request.truncated = true;
             if set.settings.request_body_rejected {
                 return self.reject(413);
             }
@@ -118,6 +118,11 @@ impl State {
         }
     }
 
+    /// The first of the limits that kept something of the request's body from being looked at.
+    pub(super) fn left_out(&self) -> Option<&'static str> {
+        if self.request.truncated { Some("bytes_max") } else { self.request.left_out }
+    }
+
     fn reject(&mut self, status: u16) {
         if self.mode == Mode::On {
             self.interruption = Some(Interruption { rule: None, status, action: Action::Deny });
@@ -125,17 +130,17 @@ impl State {
     }
 
     pub(super) fn request_finish(&mut self, set: &RuleSet) {
-        if self.scalars[usize::from(scalar::INBOUND_DATA_ERROR)] == super::values::EMPTY {
-            self.set_flag(scalar::INBOUND_DATA_ERROR, false);
-        }
+        self.set_flag(scalar::INBOUND_DATA_ERROR, self.request.truncated);
         if self.request.access {
             self.begin_request_body(set);
         }
         let mut error = None;
         if let Some(mut parser) = self.parser.take() {
-            error = parser.finish(&mut self.sink()).err().map(|error| error.to_string());
+            let end = if self.request.truncated { Parser::cut } else { Parser::finish };
+            error = end(&mut parser, &mut self.sink()).err().map(|error| error.to_string());
+            self.request.left_out = parser.left_out().and_then(BodyError::limit);
             if let Some(flags) = parser.multipart_flags() {
-                self.multipart_flags(flags);
+                self.multipart_flags(set, flags);
             }
             if parser.percent_invalid() {
                 self.set_flag(scalar::URLENCODED_ERROR, true);
@@ -190,7 +195,10 @@ impl State {
         self.request.kept = kept;
     }
 
-    fn multipart_flags(&mut self, flags: &MultipartFlags) {
+    fn multipart_flags(&mut self, set: &RuleSet, flags: &MultipartFlags) {
+        // Of many files only an operator who says how many there may be makes an error.
+        let by_files = flags.file_limit_exceeded && set.settings.upload_files_max.is_some();
+        let strict = MultipartFlags { file_limit_exceeded: by_files, ..flags.clone() }.strict_error();
         let unmatched: &[u8] = match flags.unmatched_boundary {
             UnmatchedBoundary::None => b"0",
             UnmatchedBoundary::Seen => b"1",
@@ -210,7 +218,7 @@ impl State {
             (scalar::MULTIPART_INVALID_QUOTING, flags.invalid_quoting),
             (scalar::MULTIPART_LF_LINE, flags.lf_line),
             (scalar::MULTIPART_MISSING_SEMICOLON, flags.missing_semicolon),
-            (scalar::MULTIPART_STRICT_ERROR, flags.strict_error()),
+            (scalar::MULTIPART_STRICT_ERROR, strict),
         ] {
             self.set_flag(place, on);
         }

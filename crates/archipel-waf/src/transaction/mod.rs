@@ -142,6 +142,19 @@ impl Transaction {
         self.verdict()
     }
 
+    /// Says that the request's body goes on behind what was given, and that the rest will not be: what was given is parsed as far as
+    /// it goes, that it is cut is no error, and `INBOUND_DATA_ERROR` is 1 (`SecRequestBodyLimitAction ProcessPartial`).
+    pub fn request_body_truncated(&mut self) {
+        self.state.request.truncated = true;
+    }
+
+    /// Why not all of the request's body was looked at: `bytes_max` where it was cut, or the limit in
+    /// [`BodyLimits`](crate::body::BodyLimits) of whose kind it had more. Known after [`request_end`](Self::request_end).
+    #[must_use]
+    pub fn left_out(&self) -> Option<&'static str> {
+        self.state.left_out()
+    }
+
     /// Says that the request has ended, also where it has no body, and evaluates phase 2.
     pub fn request_end(&mut self) -> Verdict {
         if self.state.interruption.is_none() && self.state.mode != Mode::Off {

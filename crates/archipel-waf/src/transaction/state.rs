@@ -77,6 +77,10 @@ pub(super) struct Body {
     pub kept: Vec<u8>,
     pub begun: bool,
     pub access: bool,
+    /// It goes on behind what was taken.
+    pub truncated: bool,
+    /// The limit over which parts of it were not told.
+    pub left_out: Option<&'static str>,
 }
 
 /// All of it. What is not reset by [`State::begin`] is memory.
@@ -237,7 +241,8 @@ impl State {
 impl Body {
     fn begin(&mut self, access: bool, bytes_max: usize) {
         self.kept.clear();
-        (self.bytes, self.begun, self.access, self.bytes_max) = (0, false, access, bytes_max);
+        let kept = std::mem::take(&mut self.kept);
+        *self = Self { bytes_max, kept, access, ..Self::default() };
     }
 }
 

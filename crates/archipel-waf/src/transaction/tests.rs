@@ -234,6 +234,46 @@ fn a_body_over_its_limit_is_refused_or_cut() {
 }
 
 #[test]
+fn a_body_that_is_cut_is_no_error_of_its_parser() {
+    let rules = load(concat!(
+        "SecRule REQUEST_HEADERS:Content-Type \"@contains json\" \"id:1,phase:1,pass,nolog,ctl:requestBodyProcessor=JSON\"\n",
+        "SecRule REQBODY_ERROR \"@eq 1\" \"id:2,phase:2,pass\"\n",
+        "SecRule INBOUND_DATA_ERROR \"@eq 1\" \"id:3,phase:2,pass\"\n",
+        "SecRule ARGS \"@contains evil\" \"id:4,phase:2,pass\"\n",
+    ));
+    let run = |body: &str, cut: bool| {
+        let json = Request { target: "/", headers: &[("Content-Type", "application/json")], body };
+        let mut transaction = begin(&rules, &json);
+        let _ = transaction.request_headers();
+        let _ = transaction.request_body(body.as_bytes());
+        if cut {
+            transaction.request_body_truncated();
+        }
+        let _ = transaction.request_end();
+        (transaction.matches().map(|found| found.id()).collect::<Vec<_>>(), transaction.left_out())
+    };
+    assert_eq!(run("{\"a\":\"evil", false), (vec![2], None));
+    assert_eq!(run("{\"a\":\"evil", true), (vec![3, 4], Some("bytes_max")));
+    assert_eq!(run("{\"a\":1}", true), (vec![3], Some("bytes_max")), "whole as it looks, it goes on");
+    assert_eq!(run("{\"a\":1}", false), (vec![], None), "the flag is of one request");
+    assert_eq!(run("{\"a\"]", true), (vec![2, 3], Some("bytes_max")), "wrong before the cut");
+    let many = format!("[{}\"evil\"]", "0,".repeat(1_000));
+    assert_eq!(run(&many, false), (vec![], Some("arguments_max")));
+}
+
+#[test]
+fn many_files_are_an_error_where_the_operator_says_how_many() {
+    let strict = "SecRule MULTIPART_STRICT_ERROR \"@eq 1\" \"id:1,phase:2,pass\"\n\
+                  SecRule MULTIPART_FILE_LIMIT_EXCEEDED \"@eq 1\" \"id:2,phase:2,pass\"\n";
+    let file = "--b\r\nContent-Disposition: form-data; name=f; filename=x\r\n\r\n1\r\n";
+    let body = format!("{}--b--\r\n", file.repeat(101));
+    let many = Request { target: "/", headers: &[("Content-Type", "multipart/form-data; boundary=b")], body: &body };
+    assert_eq!(ids(&load(strict), &many), [2]);
+    assert_eq!(ids(&load(&format!("SecUploadFileLimit 100\n{strict}")), &many), [1, 2]);
+    assert_eq!(ids(&load(&format!("SecUploadFileLimit 101\n{strict}")), &many), Vec::<u64>::new());
+}
+
+#[test]
 fn the_response_has_its_phases() {
     let rules = load(concat!(
         "SecResponseBodyMimeType text/html\n",

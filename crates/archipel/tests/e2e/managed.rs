@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
+use archipel_testkit::client::{RawClient, Target};
 use archipel_testkit::origin::{Act, ScriptedOrigin};
 
 use sha2::{Digest as _, Sha256};
@@ -14,6 +15,7 @@ crate::tests![
     managed_rules_refuse_in_block_mode_only,
     managed_rules_see_bodies_and_lose_nothing_of_them,
     managed_rules_refuse_bodies_longer_than_they_look_at,
+    builtin_rules_take_long_bodies_for_what_they_are,
     managed_exclusions_are_as_narrow_as_they_say,
     managed_rules_look_at_replies_before_they_are_stored,
     managed_rules_look_at_what_the_background_fetches,
@@ -86,6 +88,12 @@ async fn events(node: &Node) -> anyhow::Result<String> {
     Ok(out)
 }
 
+async fn metrics(node: &Node) -> anyhow::Result<String> {
+    let admin = node.edge.at.admin.context("no admin listener")?;
+    let page = RawClient::connect(&Target::plain(admin)).await?.get("localhost", "/metrics").await?;
+    Ok(String::from_utf8(page.body)?)
+}
+
 async fn managed_rules_see_bodies_and_lose_nothing_of_them() -> Outcome {
     let origin = origin().await?;
     let bodies = "firewall.managed.request_body_bytes_max = \"1KiB\"";
@@ -121,6 +129,43 @@ async fn managed_rules_refuse_bodies_longer_than_they_look_at() -> Outcome {
         format!("POST /post HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\nzz\r\n");
     ensure!(node.client().await?.ask(&chunked).await?.head.status()? == 400, "a body that breaks off");
     ensure!(origin.requests().len() == 1, "the origin hears of the first alone");
+    node.stop().await
+}
+
+/// A body is cut where no more of it is looked at: that makes it no malformed one.
+async fn builtin_rules_take_long_bodies_for_what_they_are() -> Outcome {
+    let origin = origin().await?;
+    let lines = ["firewall.managed.mode = \"block\""];
+    let node = Node::start("builtin-long", origin.address(), &[], &lines).await?;
+    let agent = "User-Agent: Mozilla/5.0\r\nAccept: */*\r\n";
+    let fields = |content_type: &str| format!("{agent}Content-Type: {content_type}\r\n");
+    let text = "some text ".repeat(30_000);
+    let part = |name: &str, value: &str| format!("--b\r\nContent-Disposition: form-data; {name}\r\n\r\n{value}\r\n");
+    let form = "application/x-www-form-urlencoded";
+    for (value, expected) in [("peace", 200), ("<script>alert(1)</script>", 403)] {
+        let multipart = format!("{}{}--b--\r\n", part("name=a", value), part("name=f; filename=a.txt", &text));
+        for (content_type, body) in [
+            ("application/json", format!("{{\"a\": \"{value}\", \"b\": [\"{text}\"]}}")),
+            ("text/xml", format!("<a><b c=\"{}\">{text}</b></a>", value.replace('<', "&lt;"))),
+            ("multipart/form-data; boundary=b", multipart),
+            (form, format!("a={value}&b={}", "x".repeat(300_000))),
+        ] {
+            let found = post(&node, &fields(content_type), &body).await?;
+            ensure!(found == expected, "{content_type} with {value}: {found}");
+        }
+    }
+    let many: String = (0..1_500).map(|n| format!("field{n}={n}&")).collect();
+    ensure!(post(&node, &fields(form), &many).await? == 200, "a form of many fields");
+    let page = metrics(&node).await?;
+    for (limit, times) in [("bytes_max", 8), ("arguments_max", 1)] {
+        let line = format!("archipel_managed_left_out_total{{reason=\"{limit}\"}} {times}");
+        ensure!(page.contains(&line), "no {line}");
+    }
+    let refuse = "firewall.managed.longer_bodies = \"refuse\"";
+    node.site.plain_zone("site", HOST, origin.address(), &[lines[0], refuse])?;
+    let (ok, said) = node.command(&["reload"]).await?;
+    ensure!(ok, "{said}");
+    ensure!(post(&node, &fields(form), &many).await? == 413, "where the operator wants all to be looked at");
     node.stop().await
 }
 

@@ -139,8 +139,17 @@ async fn evaluate(ex: &mut Exchange, zone: &LiveZone, managed: &LiveManaged, mod
     let mut tx = begin(ex, managed);
     let mut verdict = tx.request_headers();
     if verdict == Verdict::Continue {
-        feed_body(ex, managed, &mut tx).await?;
+        feed_body(ex, managed, mode, &mut tx).await?;
         verdict = tx.request_end();
+        if let Some(limit) = tx.left_out() {
+            ex.count("managed_left_out", limit);
+            if verdict == Verdict::Continue && refuses_longer(managed, mode) {
+                let message = format!("The request body holds more than the firewall looks at here ({limit}).");
+                let failure = Failure::refusal(StatusCode::PAYLOAD_TOO_LARGE, "managed_body_values_max", message);
+                conclude(ex, zone, (managed, mode), tx, verdict, INBOUND)?;
+                return ControlFlow::Break(error_page::reply(ex, &failure));
+            }
+        }
     }
     if verdict == Verdict::Continue && managed.settings.response && !tx.is_exhausted() {
         ex.managed = Some(Pending(Box::new(tx)));
@@ -183,15 +192,25 @@ fn version(version: Version) -> &'static [u8] {
     }
 }
 
+/// Whether what cannot be looked at to its end is refused for that.
+fn refuses_longer(managed: &LiveManaged, mode: FirewallMode) -> bool {
+    managed.settings.longer_bodies == LongerBodies::Refuse && mode == FirewallMode::Block
+}
+
 /// Reads the beginning of the body. Breaks where it cannot be read to an end, or is longer than the zone wants bodies to be.
-async fn feed_body(ex: &mut Exchange, managed: &LiveManaged, tx: &mut Transaction) -> ControlFlow<Reply> {
+async fn feed_body(
+    ex: &mut Exchange,
+    managed: &LiveManaged,
+    mode: FirewallMode,
+    tx: &mut Transaction,
+) -> ControlFlow<Reply> {
     let bytes_max = managed.settings.request_body_bytes_max;
     if bytes_max == 0 || ex.asked.body.is_empty() || ex.asked.upgrade.is_some() {
         return ControlFlow::Continue(());
     }
     let refused = |ex: &mut Exchange, failure: &Failure| ControlFlow::Break(error_page::reply(ex, failure));
     match ex.asked.body.peek(bytes_max).await {
-        Ok(peeked) if peeked.truncated && managed.settings.longer_bodies == LongerBodies::Refuse => {
+        Ok(peeked) if peeked.truncated && refuses_longer(managed, mode) => {
             let message =
                 format!("The request body is larger than the {bytes_max} bytes that the firewall looks at here.");
             let failure = Failure::refusal(StatusCode::PAYLOAD_TOO_LARGE, "managed_body_bytes_max", message);
@@ -199,6 +218,9 @@ async fn feed_body(ex: &mut Exchange, managed: &LiveManaged, tx: &mut Transactio
         }
         Ok(peeked) => {
             let _ = tx.request_body(&peeked.content);
+            if peeked.truncated {
+                tx.request_body_truncated();
+            }
             ControlFlow::Continue(())
         }
         Err(error) => refused(ex, &Failure::origin(&OriginError::RequestBody(error))),

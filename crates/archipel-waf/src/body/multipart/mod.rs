@@ -112,6 +112,7 @@ pub(super) struct Multipart {
     /// Boundaries so far.
     boundaries: usize,
     files: usize,
+    left_out: Option<BodyError>,
     complete: bool,
     begun: bool,
     /// The first fault that spoiled a part.
@@ -137,6 +138,7 @@ impl Multipart {
             part: None,
             boundaries: 0,
             files: 0,
+            left_out: None,
             complete: false,
             begun: false,
             fault: None,
@@ -159,6 +161,19 @@ impl Multipart {
         let read = self.end(sink);
         self.flags.error |= read.is_err();
         read
+    }
+
+    /// The end of what is looked at: a part that is not complete counts as far as it goes.
+    pub(super) fn cut(&mut self, sink: &mut impl Sink) -> Result<(), BodyError> {
+        self.content_type?;
+        let read = if self.begun && !self.complete { self.cut_line(sink) } else { Ok(()) };
+        let read = read.and(self.fault.map_or(Ok(()), |fault| Err(fault.into())));
+        self.flags.error |= read.is_err();
+        read
+    }
+
+    pub(super) fn left_out(&self) -> Option<&BodyError> {
+        self.left_out.as_ref()
     }
 
     fn read(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Result<(), BodyError> {
@@ -221,13 +236,14 @@ impl Multipart {
                 }
             }
             Stage::Data => part.data(line, &self.limits)?,
-            Stage::Spoiled => {}
+            Stage::Spoiled | Stage::LeftOut => {}
         }
         if part.is_new_file() {
             self.files += 1;
             if self.files > self.limits.files_max {
                 self.flags.file_limit_exceeded = true;
-                return Err(BodyError::Files(self.limits.files_max));
+                self.left_out.get_or_insert(BodyError::Files(self.limits.files_max));
+                (part.stage, part.data_seen) = (Stage::LeftOut, true);
             }
         }
         Ok(())
@@ -257,24 +273,24 @@ impl Multipart {
             b"\n" => self.flags.lf_line = true,
             _ => return Err(MultipartError::AfterBoundary.into()),
         }
-        self.boundary(is_final, sink)?;
+        self.boundary(is_final, sink);
         Ok(true)
     }
 
     /// Ends the part before a boundary and begins the next one.
-    fn boundary(&mut self, is_final: bool, sink: &mut impl Sink) -> Result<(), BodyError> {
+    fn boundary(&mut self, is_final: bool, sink: &mut impl Sink) {
         if let Some(part) = self.part.take() {
             self.flags.invalid_part |= !part.end(sink);
         }
         if is_final {
             self.complete = true;
-        } else if self.boundaries == self.limits.parts_max {
-            return Err(BodyError::Parts(self.limits.parts_max));
+        } else if self.boundaries >= self.limits.parts_max {
+            self.left_out.get_or_insert(BodyError::Parts(self.limits.parts_max));
+            self.part = Some(Part::left_out());
         } else {
             self.part = Some(Part::default());
         }
         self.boundaries += 1;
-        Ok(())
     }
 
     /// A line that begins with `--` and goes on with something other than the boundary.
@@ -319,7 +335,8 @@ impl Multipart {
         if self.at_line_start && text == Some(&self.boundary[..]) {
             self.flags.lf_line |= self.before == LineEnd::Lf;
             self.flags.invalid_part |= !self.part.as_ref().is_some_and(|part| part.data_seen);
-            return self.boundary(true, sink);
+            self.boundary(true, sink);
+            return Ok(());
         }
         if let Some(mut part) = self.part.take() {
             let data = if part.stage == Stage::Data { part.data(&line, &self.limits) } else { Ok(()) };
@@ -327,5 +344,21 @@ impl Multipart {
             data?;
         }
         Err(MultipartError::FinalBoundaryMissing.into())
+    }
+
+    /// What stands behind the last line end where the body goes on: it may be the beginning of a boundary.
+    fn cut_line(&mut self, sink: &mut impl Sink) -> Result<(), BodyError> {
+        let line = std::mem::take(&mut self.line);
+        let boundary = [b"--", &self.boundary[..]].concat();
+        let begins = |end: &[u8]| [&boundary, end].concat().starts_with(&line);
+        let is_boundary = self.at_line_start && [&b"\r\n"[..], b"\n", b"--\r\n", b"--\n"].into_iter().any(begins);
+        let Some(mut part) = self.part.take() else {
+            self.flags.data_before |= !is_boundary;
+            return Ok(());
+        };
+        let in_headers = part.stage == Stage::Headers;
+        let read = if is_boundary { Ok(()) } else { part.cut(&line, &self.limits) };
+        self.flags.invalid_part |= !part.end(sink) && !in_headers;
+        read
     }
 }

@@ -12,6 +12,8 @@ pub(super) enum Stage {
     Data,
     /// Its headers are wrong: its data are nobody's.
     Spoiled,
+    /// One more than are looked at.
+    LeftOut,
 }
 
 /// A part that is being read.
@@ -35,6 +37,21 @@ pub(super) struct Part {
 }
 
 impl Part {
+    /// A part that is not looked at.
+    pub(super) fn left_out() -> Self {
+        Self { stage: Stage::LeftOut, data_seen: true, ..Self::default() }
+    }
+
+    /// What there is of a line where the body goes on.
+    pub(super) fn cut(&mut self, line: &[u8], limits: &BodyLimits) -> Result<(), BodyError> {
+        match self.stage {
+            Stage::Headers => self.lines.push(line.to_vec()),
+            Stage::Data => self.data(line, limits)?,
+            Stage::Spoiled | Stage::LeftOut => {}
+        }
+        Ok(())
+    }
+
     /// True once for a part that is a file.
     pub(super) fn is_new_file(&mut self) -> bool {
         let is_file = self.stage == Stage::Data && !self.disposition.filename.is_empty();
@@ -153,6 +170,7 @@ impl Part {
         let Disposition { name, filename } = &self.disposition;
         match self.stage {
             Stage::Headers | Stage::Spoiled => return false,
+            Stage::LeftOut => {}
             Stage::Data if filename.is_empty() => sink.argument(name, &self.value),
             Stage::Data => sink.file(&FilePart { name, filename, bytes: self.bytes, content: &self.value }),
         }
