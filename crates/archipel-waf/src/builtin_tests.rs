@@ -178,6 +178,131 @@ fn attacks_are_refused_in_fields_cookies_names_and_raw_bodies() {
     );
 }
 
+fn upload(content_type: Option<&str>, more: &[(&str, &str)], body: &[u8]) -> (Vec<u64>, Option<u16>) {
+    let named: Vec<_> =
+        content_type.map(|name| ("Content-Type", name)).into_iter().chain(more.iter().copied()).collect();
+    run(&Ask { method: "POST", target: "/", headers: &named, body })
+}
+
+/// Types that name no parser.
+const TYPES: [Option<&str>; 9] = [
+    None,
+    Some(""),
+    Some("text/plain"),
+    Some("text/json"),
+    Some("application/x-unknown"),
+    Some("application/graphql"),
+    Some("application/pdfx"),
+    Some("multipart/mixed; boundary=b"),
+    Some("garbage"),
+];
+
+#[test]
+fn bodies_of_any_type_are_looked_at() {
+    let escaped: String = "<script>go()</script>".encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+    let bodies = [
+        "<script>go()</script>".to_owned(),
+        "a=1&q=%3Cscript%3Ego()%3C/script%3E".to_owned(),
+        "id=1%27%20or%20%277%27=%277".to_owned(),
+        "a&id=1%27%20or%20%277%27=%277".to_owned(),
+        format!("{{\"a\":[\"{escaped}\"]}}"),
+        format!("\u{feff} [\"{escaped}\"]"),
+        "<a><b>1&#39; or &#39;7&#39;=&#39;7</b></a>".to_owned(),
+        "\0\u{1}\0 binary, and <script>go()</script> within \0".to_owned(),
+    ];
+    for content_type in TYPES {
+        for body in &bodies {
+            let (matched, status) = upload(content_type, &[], body.as_bytes());
+            assert_eq!(status, Some(403), "{content_type:?}: {body:?}: {matched:?}");
+        }
+    }
+    // What calls itself a file is one, unless it reads as what applications read.
+    for content_type in
+        ["application/octet-stream", "binary/octet-stream", "image/png", "application/offset+octet-stream"]
+    {
+        for body in &bodies[1..7] {
+            assert_eq!(upload(Some(content_type), &[], body.as_bytes()).1, Some(403), "{content_type}: {body:?}");
+        }
+        let text = "-- drop the table\nDROP TABLE users; SELECT * FROM users WHERE 1=1 or 2=2;\n";
+        assert_eq!(upload(Some(content_type), &[], text.as_bytes()).1, None, "{content_type}: a file");
+    }
+}
+
+#[test]
+fn encodings_that_hide_are_refused() {
+    const FORM: &str = "application/x-www-form-urlencoded";
+    for content_type in [
+        "application/x-www-form-urlencoded; charset=ibm037",
+        "application/x-www-form-urlencoded;Charset = \"UTF-7\"",
+        "application/x-www-form-urlencoded; charset=utf-8; charset=ibm500",
+        "application/x-www-form-urlencoded; charset*=utf-16''x",
+        "application/json; charset=utf-16le",
+        "text/plain; charset=iso-2022-jp",
+        "text/plain; charset=utf-8x",
+        "multipart/form-data; boundary=b; charset=cp037",
+    ] {
+        assert_eq!(upload(Some(content_type), &[], b"").1, Some(403), "{content_type}");
+    }
+    for coding in ["gzip", "br", "deflate, gzip", "x-gzip", "identity, zstd", "unknown"] {
+        for content_type in
+            [None, Some(FORM), Some("application/json"), Some("text/plain"), Some("application/octet-stream")]
+        {
+            let seen = upload(content_type, &[("Content-Encoding", coding)], b"\x1f\x8b\x08");
+            assert!(seen.0.contains(&8_100_107) && seen.1 == Some(403), "{content_type:?} in {coding}: {seen:?}");
+        }
+    }
+    assert_eq!(upload(None, &[], b"\xff\xfe<\0s\0c\0r\0i\0p\0t\0").1, Some(403), "UTF-16 by its mark");
+    for headers in [
+        "Content-Disposition: form-data; name=a\r\nContent-Transfer-Encoding: base64",
+        "Content-Disposition: form-data; name=a\r\ncontent-transfer-encoding:quoted-printable",
+        "Content-Disposition: form-data; name=a\r\nContent-Type: text/plain; charset=utf-7",
+        "Content-Disposition: form-data; name=a\r\nContent-Type: text/plain; charset=utf-8; charset=utf-7",
+        "Content-Disposition: form-data; name=_charset_",
+    ] {
+        let plain = part("name=b", "x").replace("\r\n\r\n", "\r\nContent-Transfer-Encoding: binary\r\n\r\n");
+        let body = format!("--b\r\n{headers}\r\n\r\nutf-7\r\n{plain}--b--\r\n");
+        assert_eq!(post(MULTIPART, &body).1, Some(403), "{headers}");
+    }
+    for (content_type, body) in [
+        ("application/x-www-form-urlencoded; charset=UTF-8", "a=1"),
+        ("application/json;charset=\"utf-8\"", "{}"),
+        ("text/plain; charset=ISO-8859-1; format=flowed", "text"),
+        ("text/csv; header=present; charset=windows-1252", "a,b"),
+        ("application/x-www-form-urlencoded; charset=Shift_JIS", "_charset_=Shift_JIS"),
+    ] {
+        assert_eq!(post(content_type, body).1, None, "{content_type}");
+    }
+    let fields = "Content-Disposition: form-data; name=a\r\nContent-Type: text/plain; charset=UTF-8\r\n\
+                  Content-Transfer-Encoding: 8bit\r\n\r\nx\r\n";
+    let (matched, status) = post(MULTIPART, &format!("--b\r\n{fields}--b--\r\n"));
+    assert_eq!(status, None, "{matched:?}");
+    assert_eq!(upload(Some("application/x-git-receive-pack-request"), &[("Content-Encoding", "gzip")], b"x").1, None);
+    assert_eq!(upload(Some("application/json"), &[("Content-Encoding", "identity")], b"{}").1, None);
+}
+
+#[test]
+fn uploads_of_binary_formats_are_let_in() {
+    let mut random = crate::random::Random::new(7);
+    let noise: Vec<u8> = (0..READ).map(|_| random.below(256) as u8).collect();
+    for begin in 0..4 {
+        let noise = &noise[begin * 17..];
+        for content_type in TYPES.iter().copied().chain([
+            Some("image/png"),
+            Some("application/octet-stream"),
+            Some("application/zip"),
+            Some("video/mp4"),
+            Some("application/x-protobuf"),
+        ]) {
+            for head in [&b"\x89PNG\r\n\x1a\n"[..], b"PK\x03\x04", b"", b"\xff\xd8\xff\xe0\0\x10JFIF\0"] {
+                let (matched, status) = upload(content_type, &[], &[head, noise].concat());
+                assert_eq!(status, None, "{content_type:?}: {matched:?}");
+            }
+        }
+    }
+    let svg = b"<svg xmlns=\"http://www.w3.org/2000/svg\"><path d=\"M0 0L1 1\"/></svg>";
+    assert_eq!(upload(Some("image/svg+xml"), &[], svg).1, None);
+}
+
 #[test]
 fn what_base64_hides_is_seen() {
     // <script>alert(document.domain)</script>, and 1' union select password from users--

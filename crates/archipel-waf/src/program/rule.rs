@@ -220,6 +220,8 @@ pub(crate) enum Processor {
     Multipart,
     Json,
     Xml,
+    /// None that a type names: what the body looks like. Archipel's own (`GUESS`).
+    Guess,
 }
 
 impl Processor {
@@ -229,6 +231,7 @@ impl Processor {
             b"MULTIPART" => Self::Multipart,
             b"JSON" => Self::Json,
             b"XML" => Self::Xml,
+            b"GUESS" => Self::Guess,
             _ => return None,
         })
     }
@@ -239,6 +242,8 @@ impl Processor {
             Self::Multipart => b"MULTIPART",
             Self::Json => b"JSON",
             Self::Xml => b"XML",
+            // For rules it is none.
+            Self::Guess => b"",
         }
     }
 }

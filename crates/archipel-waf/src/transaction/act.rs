@@ -1,7 +1,7 @@
 //! What rules do when they match.
 
 use crate::program::{
-    Act, Change, Ctl, Disruptive, Mode, Place, Record, Rule, RuleIndex, SetVar, Test, Text, integer, scalar,
+    Act, Change, Ctl, Disruptive, Mode, Place, Processor, Record, Rule, RuleIndex, SetVar, Test, Text, integer, scalar,
 };
 
 use super::evaluate::{Flow, Run};
@@ -199,6 +199,8 @@ impl Run<'_> {
         match ctl {
             Ctl::Engine(mode) => state.mode = *mode,
             Ctl::RequestBodyAccess(on) => state.request.access = *on,
+            // A guess is for where nothing is known.
+            Ctl::RequestBodyProcessor(Processor::Guess) if state.processor.is_some() => {}
             Ctl::RequestBodyProcessor(processor) => {
                 state.processor = Some(*processor);
                 state.set_scalar(scalar::REQBODY_PROCESSOR, processor.name());

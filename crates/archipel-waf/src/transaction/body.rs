@@ -74,7 +74,9 @@ impl State {
 
     /// Whether the bytes of the body are kept until its end.
     fn keeps_request_body(&self, set: &RuleSet) -> bool {
-        (set.reads.request_body && self.has_request_body()) || set.reads.full_request
+        (set.reads.request_body && self.has_request_body())
+            || set.reads.full_request
+            || self.processor == Some(Processor::Guess)
     }
 
     fn begin_request_body(&mut self, set: &RuleSet) {
@@ -83,15 +85,18 @@ impl State {
         }
         self.request.begun = true;
         let limits = self.body_limits(set);
-        self.parser = self.processor.map(|processor| match processor {
-            Processor::Urlencoded => Parser::urlencoded(set.settings.argument_separator, &limits),
-            Processor::Json => Parser::json(&limits),
-            Processor::Xml => Parser::xml(&limits),
-            Processor::Multipart => {
-                let content_type = self.first(Store::RequestHeaders, b"content-type");
-                Parser::multipart(content_type.map_or(&[][..], |id| self.values.get(id)), &limits)
-            }
-        });
+        self.parser =
+            self.processor.filter(|processor| *processor != Processor::Guess).map(|processor| match processor {
+                Processor::Urlencoded | Processor::Guess => {
+                    Parser::urlencoded(set.settings.argument_separator, &limits)
+                }
+                Processor::Json => Parser::json(&limits),
+                Processor::Xml => Parser::xml(&limits),
+                Processor::Multipart => {
+                    let content_type = self.first(Store::RequestHeaders, b"content-type");
+                    Parser::multipart(content_type.map_or(&[][..], |id| self.values.get(id)), &limits)
+                }
+            });
     }
 
     pub(super) fn request_chunk(&mut self, set: &RuleSet, chunk: &[u8]) {
@@ -146,7 +151,8 @@ impl State {
                 self.set_flag(scalar::URLENCODED_ERROR, true);
             }
         }
-        let form = matches!(self.processor, Some(Processor::Urlencoded | Processor::Multipart));
+        let guessed = self.processor == Some(Processor::Guess) && self.guess(set);
+        let form = guessed || matches!(self.processor, Some(Processor::Urlencoded | Processor::Multipart));
         self.form_arguments = if form { self.list(Store::Arguments).len() } else { self.query_arguments };
         self.body_error(error.as_deref().unwrap_or_default());
         let bytes = self.request.bytes;

@@ -6,6 +6,7 @@ mod collect;
 mod evaluate;
 mod expand;
 mod feed;
+mod guess;
 mod record;
 mod records;
 mod state;

@@ -154,6 +154,9 @@ transformations! {
     Sha1 = "sha1",
     /// Decodes the hexadecimal literals of SQL (0x414243).
     SqlHexDecode = "sqlHexDecode",
+    /// Of what has control characters, as binary formats do, the runs of twelve and more characters of text, a space between them;
+    /// what has none stays as it is. Archipel's own.
+    TextRuns = "textRuns",
     /// Removes white space at both ends.
     Trim = "trim",
     /// Removes white space at the beginning.
@@ -219,6 +222,7 @@ impl Transformation {
             Self::ReplaceComments => text::replace_comments(input, out),
             Self::ReplaceNulls => out.extend(input.iter().map(|&byte| if byte == 0 { b' ' } else { byte })),
             Self::SqlHexDecode => decode::sql_hex(input, out),
+            Self::TextRuns => text::runs(input, out),
             Self::Trim => out.extend_from_slice(trim_left(trim_right(input))),
             Self::TrimLeft => out.extend_from_slice(trim_left(input)),
             Self::TrimRight => out.extend_from_slice(trim_right(input)),
@@ -236,6 +240,7 @@ impl Transformation {
     pub const fn trigger(self) -> Option<ByteSet> {
         const UPPER: ByteSet = ByteSet::range(b'A', b'Z');
         const SPACES: ByteSet = ByteSet::from_members(b" \t\n\x0b\x0c\r");
+        const CONTROLS: ByteSet = ByteSet::range(0, 8).union(ByteSet::range(0x0e, 0x1f)).with(0x7f);
         const HIGH: ByteSet = ByteSet::range(0x80, 0xff);
         const UNRESERVED: ByteSet =
             ByteSet::range(b'0', b'9').union(UPPER).union(ByteSet::range(b'a', b'z')).with(b'*');
@@ -256,6 +261,7 @@ impl Transformation {
             Self::RemoveWhitespace => SPACES.with(0xa0).with(0xc2),
             Self::ReplaceComments => ByteSet::from_members(b"/"),
             Self::SqlHexDecode => ByteSet::from_members(b"xX"),
+            Self::TextRuns => CONTROLS,
             Self::UrlDecode | Self::UrlDecodeUni => ByteSet::from_members(b"%+"),
             Self::UrlEncode => UNRESERVED.complement(),
             Self::Utf8ToUnicode => HIGH.with(0),

@@ -163,6 +163,14 @@ const CASES: &[Case] = &[
             (b"0x0x41", b"0xA"),
         ],
     ),
+    (
+        "textRuns",
+        &[
+            (b"caf\xc3\xa9 <b>\t\r\n", b"caf\xc3\xa9 <b>\t\r\n"),
+            (b"\0\x01<script>a()</script>\xff12345678901\x02123456789012\x7f", b"<script>a()</script> 123456789012"),
+            (b"\0", b""),
+        ],
+    ),
     ("trim", &[(b" \t\n a b\x0b\x0c\r ", b"a b"), (b"  ", b"")]),
     ("trimLeft", &[(b" a ", b"a ")]),
     ("trimRight", &[(b" a ", b" a")]),

@@ -43,6 +43,24 @@ pub(super) fn is_plain_command(input: &[u8]) -> bool {
     true
 }
 
+/// Shortest run of text that `textRuns` keeps: chance makes few of them.
+const RUN_BYTES_MIN: usize = 12;
+
+/// `textRuns`.
+pub(super) fn runs(input: &[u8], out: &mut Vec<u8>) {
+    let is_control = |byte: &u8| matches!(byte, 0..=8 | 0x0e..=0x1f | 0x7f);
+    if !input.iter().any(is_control) {
+        return out.extend_from_slice(input);
+    }
+    let is_text = |byte: &u8| is_space(*byte) || byte.is_ascii_graphic();
+    for run in input.split(|byte| !is_text(byte)).filter(|run| run.len() >= RUN_BYTES_MIN) {
+        if !out.is_empty() {
+            out.push(b' ');
+        }
+        out.extend_from_slice(run);
+    }
+}
+
 /// `compressWhitespace`.
 pub(super) fn compress_whitespace(input: &[u8], out: &mut Vec<u8>) {
     out.reserve(input.len());
