@@ -148,6 +148,8 @@ pub struct Exchange {
     pub(crate) rules: Option<Box<Decided>>,
     /// What the managed rules saw of the request, while its reply is to be.
     pub(crate) managed: Option<Pending>,
+    /// Why managed rules that might refuse the reply have not judged it: one of the reasons not to store it.
+    pub(crate) unjudged: Option<&'static str>,
     /// The cache key's hash, once it was looked up.
     pub key_hash: Option<KeyHash>,
     /// What the cache did.

@@ -84,6 +84,11 @@ pub const FAMILIES: &[Family] = &[
             ("content_type_mismatch", "a page under the name of a static file"),
             ("head_request", "the reply to a HEAD for which nothing is stored"),
             ("range_request", "the reply to a request for a part"),
+            ("managed_skipped", "managed rules that judge replies pass its request by: a rule that skips or allows"),
+            ("managed_off", "the firewall whose managed rules judge replies is off for its request"),
+            ("managed_sampling", "its request is not among those that managed rules look at"),
+            ("managed_budget", "managed rules could not judge it within their budget"),
+            ("managed_refused", "managed rules would refuse it or its request, and only record that"),
         ],
     },
     Family {
@@ -107,6 +112,7 @@ pub const FAMILIES: &[Family] = &[
         reasons: &[
             ("confirmed", "304"),
             ("confirmed_for_one", "304 with fields that may not be shared: the stored response is gone"),
+            ("confirmed_unjudged", "304 that managed rules did not judge: the stored response stays as it is"),
             ("other_response", "304 about another response: asked again without condition"),
             ("replaced", "another response"),
             ("error", "500, 502, 503 or 504"),

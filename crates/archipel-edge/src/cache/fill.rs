@@ -122,7 +122,7 @@ impl Rest {
         let route = Route::of(&self.ex, &self.zone);
         let request = origin::request(&mut self.ex, &route, &plan);
         let mut reply = origin::fetch(&mut self.ex, &route, request).await.ok()?;
-        if managed::inspect(&mut self.ex, &mut reply).await.is_break() {
+        if managed::inspect(&mut self.ex, &mut reply).await.is_break() || self.ex.unjudged.is_some() {
             return None;
         }
         let came = match slices::judge(&self.facts, &grid, range, reply.status, &reply.headers) {

@@ -138,6 +138,9 @@ fn on_part(
     mut reply: OriginReply,
     asked: Option<RangeSpec>,
 ) -> ControlFlow<Reply, (Plan, OriginReply)> {
+    if let Some(reason) = ex.unjudged {
+        return ControlFlow::Break(pass(ex, zone, plan, reply, asked, reason));
+    }
     let now = unix(crate::clock::SystemTime::now());
     let decided = partial::may_store_part(&reply::asked(ex), reply.status, &reply.headers, ex.policy(zone), now);
     let (storable, mut part) = match decided {

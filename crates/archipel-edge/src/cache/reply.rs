@@ -85,8 +85,8 @@ pub(crate) async fn on_reply(
         return ControlFlow::Continue(pass(ex, &zone, plan, reply, None));
     }
     // Asked first, and of the fields as they came: what is not stored needs no map of them.
-    if let Err(reason) = permits_storing(ex, &zone, &reply) {
-        return ControlFlow::Continue(pass(ex, &zone, plan, reply, Some(reason.as_str())));
+    if let Some(reason) = permits_storing(ex, &zone, &reply).err().map(|why| why.as_str()).or(ex.unjudged) {
+        return ControlFlow::Continue(pass(ex, &zone, plan, reply, Some(reason)));
     }
     let now = unix(SystemTime::now());
     let len = reply.body.len();
@@ -280,6 +280,11 @@ fn revalidated(ex: &mut Exchange, zone: &Arc<LiveZone>, plan: &mut Plan, reply: 
     let fresh = freshened(ex, zone, &stored, &reply.headers);
     if let Err(reason) = storage::may_freshen(stored.status, &reply.headers, ex.policy(zone)) {
         ex.count(reasons::REVALIDATIONS, "confirmed_for_one");
+        ex.worker.node.store.remove(&stored);
+        return Some(confirmed_for_one(ex, zone, plan, &stored, fresh, reason.as_str()));
+    }
+    if let Some(reason) = ex.unjudged {
+        ex.count(reasons::REVALIDATIONS, "confirmed_unjudged");
         return Some(confirmed_for_one(ex, zone, plan, &stored, fresh, reason));
     }
     ex.count(reasons::REVALIDATIONS, "confirmed");
@@ -300,16 +305,15 @@ fn revalidated(ex: &mut Exchange, zone: &Arc<LiveZone>, plan: &mut Plan, reply: 
     Some(deliver::stored(ex, zone, &kept, age, &served))
 }
 
-/// A 304 whose fields may not be shared: the stored body with them goes to this client, and out of the store.
+/// A 304 whose fields may not be shared: the stored body with them goes to this client.
 fn confirmed_for_one(
     ex: &mut Exchange,
     zone: &Arc<LiveZone>,
     plan: &mut Plan,
     stored: &Arc<Stored<Meta>>,
     fresh: impl FnOnce(archipel_cache::PurgeStamp) -> Head<Meta>,
-    reason: NotStored,
+    reason: &'static str,
 ) -> Reply {
-    ex.worker.node.store.remove(stored);
     if let Some(guard) = plan.lead.take() {
         guard.publish_uncacheable(None);
     }
@@ -322,10 +326,10 @@ fn confirmed_for_one(
         forward_status: Some(StatusCode::NOT_MODIFIED.as_u16()),
         is_stored: false,
         collapsed: plan.collapsed,
-        detail: Some(reason.as_str()),
+        detail: Some(reason),
     };
-    ex.reason = Some(reason.as_str());
-    ex.count(reasons::NOT_STORED, reason.as_str());
+    ex.reason = Some(reason);
+    ex.count(reasons::NOT_STORED, reason);
     let age = own.meta.facts.current_age(unix(SystemTime::now()));
     deliver::stored(ex, zone, &own, age, &served)
 }
@@ -506,6 +510,7 @@ fn head_effect(ex: &Exchange, zone: &LiveZone, plan: &Plan, reply: &OriginReply)
         HeadEffect::Freshen if storage::may_freshen(stored.status, &headers, ex.policy(zone)).is_err() => {
             node.store.remove(stored);
         }
+        HeadEffect::Freshen if ex.unjudged.is_some() => {}
         HeadEffect::Freshen => {
             let _ = disk::renew(&node.store, stored, freshened(ex, zone, stored, &reply.headers)(plan.stamp));
         }
@@ -545,7 +550,10 @@ pub(super) fn pass(
 ) -> Reply {
     if let Some(guard) = plan.lead.take() {
         // An error is no property of the resource, nor is a range that does not exist: the next request tries again.
-        let remembered = !reply.status.is_server_error() && reply.status != StatusCode::RANGE_NOT_SATISFIABLE;
+        // Nor is whom the managed rules pass by.
+        let remembered = !reply.status.is_server_error()
+            && reply.status != StatusCode::RANGE_NOT_SATISFIABLE
+            && ex.unjudged.is_none();
         guard.publish_uncacheable(remembered.then(|| hit_for_miss_until(ex, zone)));
     }
     let mut out = Reply::new(reply.status);

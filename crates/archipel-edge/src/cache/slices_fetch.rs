@@ -206,11 +206,12 @@ impl Fetcher {
                 return Err(if changed { Refused::Changed } else { Refused::Contradiction });
             }
         };
-        let may_add = storage::may_add(&asked(&self.ex), reply.status, &reply.headers, self.ex.policy(&self.zone))
-            .map_err(|why| {
-                self.ex.count(reasons::NOT_STORED, why.as_str());
-            });
-        self.alone = may_add.is_err();
+        let may_add = storage::may_add(&asked(&self.ex), reply.status, &reply.headers, self.ex.policy(&self.zone));
+        let why = may_add.err().map(|why| why.as_str()).or(self.ex.unjudged.take());
+        if let Some(why) = why {
+            self.ex.count(reasons::NOT_STORED, why);
+        }
+        self.alone = why.is_some();
         // Who waits then asks for itself: the lead is passed on.
         let guard = guard.filter(|_| !self.alone);
         let mut run = Run::new(&self.ex.worker, manifest, streamed(reply.body), piece.first, piece.last);

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
-use archipel_testkit::client::{RawClient, Target};
+use archipel_testkit::client::RawClient;
 use archipel_testkit::origin::{Act, ScriptedOrigin};
+use archipel_testkit::wire::Target;
 
 use sha2::{Digest as _, Sha256};
 
@@ -19,6 +20,9 @@ crate::tests![
     managed_exclusions_are_as_narrow_as_they_say,
     managed_rules_look_at_replies_before_they_are_stored,
     managed_rules_look_at_what_the_background_fetches,
+    managed_replies_that_nothing_judged_are_not_stored,
+    managed_304s_that_nothing_judged_change_nothing,
+    managed_sampling_stores_only_what_was_judged,
     managed_findings_of_a_hit_are_recorded,
     managed_rules_that_do_not_load_are_refused,
     managed_events_become_suggestions,
@@ -231,6 +235,108 @@ async fn managed_rules_look_at_what_the_background_fetches() -> Outcome {
     ensure!(body().await? == "<p>fine</p>", "stale, and revalidated behind it");
     event_of(&node, "1003").await?;
     ensure!(body().await? == "<p>fine</p>", "what the rules refuse was not stored");
+    node.stop().await
+}
+
+/// What makes the managed rules pass a request by, as a field of the request.
+const PASSES: &str = r#"
+[[firewall.rules]]
+expression = 'any(http.request.headers["x-pass"][*] eq "skip")'
+action = "skip"
+skip = ["managed"]
+
+[[settings_rules]]
+expression = 'any(http.request.headers["x-pass"][*] eq "off")'
+firewall_mode = "off"
+
+[[settings_rules]]
+expression = 'any(http.request.headers["x-pass"][*] eq "log")'
+firewall_mode = "log"
+"#;
+
+async fn managed_replies_that_nothing_judged_are_not_stored() -> Outcome {
+    let origin = ScriptedOrigin::start().await?;
+    let fields = "Cache-Control: max-age=600\r\nContent-Type: text/html\r\n";
+    let lines = ["firewall.managed.mode = \"block\"", "firewall.managed.response = true", PASSES];
+    let node = node("managed-unjudged", &origin, &lines).await?;
+    let get = async |path: &str, pass: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\nX-Pass: {pass}\r\n\r\n");
+        node.client().await?.ask(&request).await?.head.status()
+    };
+    for (pass, reason) in [("skip", "managed_skipped"), ("off", "managed_off"), ("log", "managed_refused")] {
+        let path = format!("/leak-{pass}");
+        origin.on(&path, vec![Act::reply("200 OK", fields, "<p>the secret</p>")]);
+        ensure!(get(&path, pass).await? == 200, "{pass}: for its own visitor");
+        ensure!(get(&path, "no").await? == 500, "{pass}: but not for the next one");
+        let page = metrics(&node).await?;
+        let line = format!("archipel_not_stored_total{{reason=\"{reason}\"}} 1");
+        ensure!(page.contains(&line), "no {line}");
+        // A part is stored, too, where it may be.
+        let part = format!("{fields}ETag: \"a\"\r\nContent-Range: bytes 0-5/100\r\n");
+        let path = format!("/part-{pass}");
+        origin.on(&path, vec![Act::reply("206 Partial Content", &part, "secret")]);
+        let ask = async |pass: &str| {
+            let range = "Range: bytes=0-5";
+            let request = format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\nX-Pass: {pass}\r\n{range}\r\n\r\n");
+            node.client().await?.ask(&request).await?.head.status()
+        };
+        ensure!(ask(pass).await? == 206 && ask("no").await? == 500, "{pass}: a part");
+    }
+    origin.on("/good", vec![Act::reply("200 OK", fields, "fine")]);
+    ensure!(get("/good", "skip").await? == 200 && get("/good", "no").await? == 200, "judged for the second");
+    ensure!(get("/good", "skip").await? == 200, "who is passed by gets what is stored");
+    let asked = origin.requests().iter().filter(|r| r.message.head.target() == "/good").count();
+    ensure!(asked == 2, "asked {asked} times");
+    node.stop().await?;
+
+    let allow = "[[firewall.access]]\naction = \"allow\"\nip = [\"127.0.0.0/8\"]";
+    let node = self::node("managed-allowed", &origin, &[lines[0], lines[1], allow]).await?;
+    origin.on("/leak", vec![Act::reply("200 OK", fields, "<p>the secret</p>")]);
+    for _ in 0..2 {
+        ensure!(status(&node, "/leak").await? == 200, "allowed");
+    }
+    let asked = origin.requests().iter().filter(|r| r.message.head.target() == "/leak").count();
+    ensure!(asked == 2, "asked {asked} times");
+    node.stop().await
+}
+
+async fn managed_304s_that_nothing_judged_change_nothing() -> Outcome {
+    let origin = ScriptedOrigin::start().await?;
+    let fields = "Cache-Control: max-age=0, must-revalidate\r\nETag: \"a\"\r\nContent-Type: text/html\r\n";
+    origin.on("/page", vec![Act::reply("200 OK", fields, "page")]);
+    let lines = ["firewall.managed.mode = \"block\"", "firewall.managed.response = true", PASSES];
+    let node = node("managed-304", &origin, &lines).await?;
+    let get = async |pass: &str| {
+        let request = format!("GET /page HTTP/1.1\r\nHost: {HOST}\r\nX-Pass: {pass}\r\n\r\n");
+        let reply = node.client().await?.ask(&request).await?;
+        ensure!(reply.head.status()? == 200 && reply.body == b"page", "{pass}: {}", reply.head.status()?);
+        anyhow::Ok(reply.head.get("x-trace").map(str::to_owned))
+    };
+    ensure!(get("no").await?.is_none(), "as it came");
+    origin.on("/page", vec![Act::reply("304 Not Modified", &format!("{fields}X-Trace: secret\r\n"), "")]);
+    ensure!(get("skip").await?.as_deref() == Some("secret"), "confirmed, with the fields that came");
+    origin.on("/page", vec![Act::reply("304 Not Modified", fields, "")]);
+    ensure!(get("no").await?.is_none(), "for others they never came");
+    node.stop().await
+}
+
+async fn managed_sampling_stores_only_what_was_judged() -> Outcome {
+    let origin = ScriptedOrigin::start().await?;
+    let fields = "Cache-Control: max-age=600\r\nContent-Type: text/html\r\n";
+    origin.on("/leak", vec![Act::reply("200 OK", fields, "<p>the secret</p>")]);
+    let sampling = "firewall.managed.sampling_percent = 50";
+    let lines = ["firewall.managed.mode = \"block\"", "firewall.managed.response = true", sampling];
+    let node = node("managed-sampling", &origin, &lines).await?;
+    let mut seen = [0, 0];
+    for _ in 0..60 {
+        match status(&node, "/leak").await? {
+            200 => seen[0] += 1,
+            500 => seen[1] += 1,
+            other => bail!("{other}"),
+        }
+    }
+    ensure!(seen[0] > 0 && seen[1] > 0, "half of sixty: {seen:?}");
+    ensure!(origin.requests().len() == 60, "none was answered by the store: {}", origin.requests().len());
     node.stop().await
 }
 

@@ -101,6 +101,7 @@ pub(super) async fn stage(ex: &mut Exchange) -> ControlFlow<Reply> {
     }
     let Some(mode) = mode(ex, managed) else { return ControlFlow::Continue(()) };
     if !sampled(managed.settings.sampling_percent) {
+        reply::unjudged(ex, managed, "managed_sampling");
         return ControlFlow::Continue(());
     }
     // Boxed, so that an exchange of another zone does not carry the room for it.
@@ -154,6 +155,12 @@ async fn evaluate(ex: &mut Exchange, zone: &LiveZone, managed: &LiveManaged, mod
     if verdict == Verdict::Continue && managed.settings.response && !tx.is_exhausted() {
         ex.managed = Some(Pending(Box::new(tx)));
         return ControlFlow::Continue(());
+    }
+    // Where it is let in nevertheless, nothing judges its reply.
+    if verdict == Verdict::Continue {
+        reply::unjudged(ex, managed, "managed_budget");
+    } else if mode != FirewallMode::Block {
+        reply::unjudged(ex, managed, "managed_refused");
     }
     conclude(ex, zone, (managed, mode), tx, verdict, INBOUND)
 }

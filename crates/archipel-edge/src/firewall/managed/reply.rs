@@ -14,7 +14,7 @@ use archipel_waf::{Transaction, Verdict};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 
-use super::{Pending, begin, conclude, mode, sampled};
+use super::{LiveManaged, Pending, begin, conclude, mode};
 use crate::exchange::Exchange;
 
 /// Evaluates a reply, where its request was evaluated and the zone wants it, or where the edge asked by itself. Breaks with a reply in
@@ -23,24 +23,48 @@ pub(crate) async fn inspect(ex: &mut Exchange, reply: &mut OriginReply) -> Contr
     match ex.managed.take() {
         Some(Pending(tx)) => Box::pin(evaluate(ex, *tx, reply)).await,
         None if ex.conn.is_none() => inspect_anew(ex, reply).await,
-        None => ControlFlow::Continue(()),
+        None => {
+            passed_by(ex);
+            ControlFlow::Continue(())
+        }
     }
 }
 
+/// Notes that nothing judges a reply which these rules might refuse to others: it must not be stored for them.
+pub(super) fn unjudged(ex: &mut Exchange, managed: &LiveManaged, why: &'static str) {
+    if managed.refuses_replies && ex.unjudged.is_none() {
+        ex.unjudged = Some(why);
+        ex.note("firewall", "reply not judged", || why.to_owned());
+    }
+}
+
+/// Notes why the managed rules passed a request by.
+fn passed_by(ex: &mut Exchange) {
+    let Some(zone) = ex.zone.clone() else { return };
+    let Some(managed) = &zone.managed else { return };
+    let why = if mode(ex, managed).is_none() { "managed_off" } else { "managed_skipped" };
+    unjudged(ex, managed, why);
+}
+
 /// Evaluates a reply to a request that was not evaluated, or whose transaction another reply has ended: a revalidation in the background,
-/// a further slice, the rest of a body. Of the request, the rules are only told; what they find in it was judged when it came.
+/// a further slice, the rest of a body. Of the request, the rules are only told; what they find in it was judged when it came. All of
+/// these are judged, however few requests are: what comes of it is for everybody.
 pub(crate) async fn inspect_anew(ex: &mut Exchange, reply: &mut OriginReply) -> ControlFlow<Reply> {
-    let asks = ex.zone.as_ref().and_then(|zone| zone.managed.as_deref()).is_some_and(|managed| {
-        let settings = &managed.settings;
-        settings.response && mode(ex, managed).is_some() && sampled(settings.sampling_percent)
-    });
-    if !asks || ex.skips(Skip::Managed) {
+    let asks = ex
+        .zone
+        .as_ref()
+        .and_then(|zone| zone.managed.as_deref())
+        .is_some_and(|managed| managed.settings.response && mode(ex, managed).is_some());
+    if !asks || ex.skips(Skip::Managed) || ex.unjudged.is_some() {
+        passed_by(ex);
         return ControlFlow::Continue(());
     }
     let Some(zone) = ex.zone.clone() else { return ControlFlow::Continue(()) };
     let Some(managed) = &zone.managed else { return ControlFlow::Continue(()) };
     let mut tx = begin(ex, managed);
-    if tx.request_headers() != Verdict::Continue || tx.request_end() != Verdict::Continue || tx.is_exhausted() {
+    let refused = tx.request_headers() != Verdict::Continue || tx.request_end() != Verdict::Continue;
+    if refused || tx.is_exhausted() {
+        unjudged(ex, managed, if refused { "managed_refused" } else { "managed_budget" });
         ex.worker.managed.give_back(tx.into_scratch());
         return ControlFlow::Continue(());
     }
@@ -74,6 +98,12 @@ async fn evaluate(ex: &mut Exchange, mut tx: Transaction, reply: &mut OriginRepl
         if verdict == Verdict::Continue {
             verdict = tx.response_end();
         }
+    }
+    if !tx.stopped().is_empty() {
+        unjudged(ex, managed, "managed_budget");
+    } else if verdict != Verdict::Continue && mode != FirewallMode::Block {
+        // Where it is only recorded, others might be refused it.
+        unjudged(ex, managed, "managed_refused");
     }
     conclude(ex, &zone, (managed, mode), tx, verdict, super::OUTBOUND)
 }

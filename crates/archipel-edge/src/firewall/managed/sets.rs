@@ -22,6 +22,8 @@ pub(crate) struct LiveManaged {
     pub(crate) settings: ManagedRules,
     /// The mode of the whole firewall, which rules about settings can change for a request.
     pub(super) firewall: FirewallMode,
+    /// Whether there are requests whose replies they refuse.
+    pub(super) refuses_replies: bool,
 }
 
 impl RuleSets {
@@ -37,7 +39,9 @@ impl RuleSets {
             return Ok(None);
         }
         let set = self.of(&sources(settings, node)?)?;
-        Ok(Some(LiveManaged { set, settings: settings.clone(), firewall: mode }))
+        let blocks = settings.mode == FirewallMode::Block && (mode == FirewallMode::Block || may_switch);
+        let refuses_replies = settings.response && blocks;
+        Ok(Some(LiveManaged { set, settings: settings.clone(), firewall: mode, refuses_replies }))
     }
 
     fn of(&self, sources: &[Source]) -> Result<Arc<RuleSet>, RuleFilesError> {
