@@ -159,6 +159,9 @@ fn only_limits_have_a_limits_name() {
     }
 }
 
+/// Makes a parser.
+type New<'a> = &'a dyn Fn() -> Parser;
+
 #[test]
 fn what_is_cut_is_told_as_far_as_it_goes() {
     let limits = BodyLimits::default();
@@ -167,7 +170,7 @@ fn what_is_cut_is_told_as_far_as_it_goes() {
     let (json, xml) = (|| Parser::json(&limits), || Parser::xml(&limits));
     let field = "--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n";
     let header = r#"header a | Content-Disposition: form-data; name=\"a\""#;
-    let bodies: &[(&dyn Fn() -> Parser, &str, &[&str])] = &[
+    let bodies: &[(New<'_>, &str, &[&str])] = &[
         (&form, "a=1&b=<scr", &["arg a | 1", "arg b | <scr"]),
         (&form, "a=1&b=%3", &["arg a | 1", "arg b | "]),
         (&form, "a=1&b%", &["arg a | 1", "arg b | "]),
