@@ -7,10 +7,12 @@ use archipel_rules::{Field, Phase};
 use crate::compile::Part;
 use crate::diagnostic::{Code, Diagnostics, Problem};
 use crate::firewall::{AccessAction, FirewallAction, FirewallMode, Skip};
+use crate::kind::characteristic::By;
 use crate::kind::expression::{Condition, ValueExpression};
 use crate::lists::{self, ListKind, Lists, missing};
 use crate::node::NodeConfig;
 use crate::phases::{HeaderChange, HeaderOperation};
+use crate::rate_limits::RateLimitAction;
 use crate::redirect_list;
 use crate::zone::ZoneConfig;
 
@@ -27,6 +29,7 @@ pub(crate) fn check_rules(zone: &Part<ZoneConfig>, node: &Part<NodeConfig>, list
     check.ids();
     check.access();
     check.firewall();
+    check.rate_limits();
     check.settings();
     check.redirects();
     check.rewrites();
@@ -74,9 +77,11 @@ impl Check<'_> {
         let firewall = &self.zone.config.firewall;
         let access = firewall.access.iter().enumerate().map(|(at, rule)| ("firewall.access", at, &rule.id));
         let rules = firewall.rules.iter().enumerate().map(|(at, rule)| ("firewall.rules", at, &rule.id));
+        let limits = self.zone.config.rate_limits.iter().enumerate();
+        let limits = limits.map(|(at, rule)| ("rate_limits", at, &rule.id));
         let mut seen: HashMap<&str, String> = HashMap::new();
         let mut problems = Vec::new();
-        for (table, at, id) in access.chain(rules) {
+        for (table, at, id) in access.chain(rules).chain(limits) {
             let path = format!("{table}[{at}].id");
             let Some(id) = id else { continue };
             if let Some(first) = seen.insert(id, path.clone()) {
@@ -208,6 +213,21 @@ impl Check<'_> {
                 }
             };
             self.report(&place, problem);
+        }
+    }
+
+    fn rate_limits(&mut self) {
+        for (at, rule) in self.zone.config.rate_limits.iter().enumerate() {
+            let path = format!("rate_limits[{at}]");
+            self.missing(&path, "expression");
+            self.missing(&path, "requests");
+            if rule.action != RateLimitAction::Block {
+                for key in ["status", "content_type", "body"] {
+                    self.no_effect(&format!("{path}.{key}"), "the rule's action is not \"block\"");
+                }
+            } else if rule.body.is_none() {
+                self.no_effect(&format!("{path}.content_type"), "the rule has no `body`");
+            }
         }
     }
 
@@ -380,6 +400,15 @@ fn expressions(zone: &ZoneConfig) -> Vec<(String, Either<'_>)> {
     }
     for (at, rule) in zone.firewall.rules.iter().enumerate() {
         all.condition("firewall.rules", at, "expression", rule.expression.as_ref());
+    }
+    for (at, rule) in zone.rate_limits.iter().enumerate() {
+        all.condition("rate_limits", at, "expression", rule.expression.as_ref());
+        all.condition("rate_limits", at, "counting_expression", rule.counting_expression.as_ref());
+        for (number, characteristic) in rule.characteristics.iter().enumerate() {
+            if let By::Value(value) = characteristic.by() {
+                all.value("rate_limits", at, &format!("characteristics[{number}]"), Some(value));
+            }
+        }
     }
     for (at, rule) in zone.settings_rules.iter().enumerate() {
         all.condition("settings_rules", at, "expression", rule.expression.as_ref());

@@ -248,6 +248,7 @@ fn assemble(mut node: NodeConfig, zones: Vec<CheckedZone>, index: HostIndex) -> 
                 purge: config.purge,
                 shield: config.shield,
                 firewall: config.firewall,
+                rate_limits: config.rate_limits,
                 phases,
                 lists,
                 named_lists: config.lists,

@@ -165,6 +165,8 @@ pub enum Skip {
     Rules,
     /// The managed rules.
     Managed,
+    /// `[[rate_limits]]`
+    RateLimits,
     /// `[[redirects]]`
     Redirects,
     /// `[[rewrites]]`
@@ -190,6 +192,7 @@ impl Word for Skip {
     const WORDS: &'static [(&'static str, Self)] = &[
         ("rules", Skip::Rules),
         ("managed", Skip::Managed),
+        ("rate_limits", Skip::RateLimits),
         ("redirects", Skip::Redirects),
         ("rewrites", Skip::Rewrites),
         ("cache.rules", Skip::CacheRules),

@@ -3,6 +3,7 @@
 //! A kind knows nothing of the setting it serves; messages therefore continue a sentence that starts with its name.
 
 mod amount;
+pub(crate) mod characteristic;
 pub(crate) mod expression;
 mod list;
 pub(crate) mod managed;

@@ -21,6 +21,7 @@ mod managed;
 mod node;
 mod phases;
 mod quoted;
+mod rate_limits;
 mod redirect_list;
 mod reference;
 mod render;
@@ -55,6 +56,7 @@ pub use firewall::{
 };
 pub use host::{HOST_BYTES_MAX, HOST_LABEL_BYTES_MAX, HostError, HostPattern, normalise as normalise_host};
 pub use kind::LIST_ENTRIES_MAX;
+pub use kind::characteristic::{By, CHARACTERISTICS_MAX, Characteristic};
 pub use kind::expression::{Condition, ValueExpression};
 pub use kind::managed::{RuleRange, Target};
 pub use kind::rule::{FieldTest, Presence, RULE_ENTRIES_MAX, RULE_TEXT_BYTES_MAX, StatusRange};
@@ -69,6 +71,7 @@ pub use phases::{
     CustomErrorRule, HeaderChange, HeaderOperation, PHASE_RULES_MAX, REDIRECT_STATUSES, RULE_HEADERS_MAX, RedirectRule,
     ResponseHeadersRule, RewriteRule, RouteRule, SettingsRule,
 };
+pub use rate_limits::{RATE_LIMITS_MAX, RateLimitAction, RateLimitRule};
 pub use redirect_list::{RedirectFound, RedirectList};
 pub use reference::{schema_json, settings_markdown, settings_table};
 pub use settings::{Group, Setting};

@@ -14,6 +14,7 @@ use crate::host::{HOST_BYTES_MAX, HostPattern};
 use crate::lists::{Lists, NamedList};
 use crate::node::NodeConfig;
 use crate::phases::{CustomErrorRule, RedirectRule, ResponseHeadersRule, RewriteRule, RouteRule, SettingsRule};
+use crate::rate_limits::RateLimitRule;
 use crate::shield::ZoneShield;
 use crate::zone::{ErrorPageFiles, ZoneCompression, ZoneHeaders, ZoneLimits, ZoneOrigin, ZonePurge, ZoneTls};
 
@@ -72,6 +73,8 @@ pub struct Zone {
     pub shield: ZoneShield,
     /// The firewall.
     pub firewall: ZoneFirewall,
+    /// `[[rate_limits]]`
+    pub rate_limits: Vec<RateLimitRule>,
     /// Rules that change requests and replies.
     pub phases: ZonePhases,
     /// The lists that rules of the zone may name: its own, and the node's.

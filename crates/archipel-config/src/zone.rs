@@ -22,6 +22,7 @@ use crate::node::all_defaults;
 use crate::phases::{
     CustomErrorRule, PHASE_RULES_MAX, RedirectRule, ResponseHeadersRule, RewriteRule, RouteRule, SettingsRule,
 };
+use crate::rate_limits::{RATE_LIMITS_MAX, RateLimitRule};
 use crate::settings::settings;
 use crate::shield::ZoneShield;
 use crate::tree::{Node, Value};
@@ -64,6 +65,8 @@ settings! {
             lists: NamedList = "lists", LISTS_MAX;
             /// See [`SettingsRule`].
             settings_rules: SettingsRule = "settings_rules", PHASE_RULES_MAX;
+            /// See [`RateLimitRule`].
+            rate_limits: RateLimitRule = "rate_limits", RATE_LIMITS_MAX;
             /// See [`RedirectRule`].
             redirects: RedirectRule = "redirects", PHASE_RULES_MAX;
             /// See [`RewriteRule`].

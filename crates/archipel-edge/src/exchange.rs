@@ -20,6 +20,7 @@ use crate::explain::Verdict;
 use crate::firewall::managed::Pending;
 use crate::live::{Live, LiveZone};
 use crate::phases::Decided;
+use crate::shield::rates;
 use crate::worker::Worker;
 
 macro_rules! cache_results {
@@ -150,6 +151,8 @@ pub struct Exchange {
     pub(crate) managed: Option<Pending>,
     /// Why managed rules that might refuse the reply have not judged it: one of the reasons not to store it.
     pub(crate) unjudged: Option<&'static str>,
+    /// What rate limits still have to do with it.
+    pub(crate) rates: Option<Box<rates::Pending>>,
     /// The cache key's hash, once it was looked up.
     pub key_hash: Option<KeyHash>,
     /// What the cache did.

@@ -17,7 +17,7 @@ use crate::exchange::{Asked, Exchange};
 use crate::metrics::WorkerMetrics;
 use crate::node::Node;
 use crate::worker::{Worker, imagined};
-use crate::{cache, firewall, phases, purge, route, transform, zone};
+use crate::{cache, firewall, phases, purge, route, shield, transform, zone};
 
 /// Fields of a request to explain.
 const FIELDS_MAX: usize = 256;
@@ -110,6 +110,7 @@ fn stages(ex: &mut Exchange) -> ControlFlow<Reply> {
     purge::explain(ex)?;
     phases::settings::stage(ex)?;
     firewall::judge(ex)?;
+    shield::rates::explain(ex)?;
     firewall::managed::explain(ex)?;
     phases::redirect::stage(ex)?;
     phases::rewrite::stage(ex)?;

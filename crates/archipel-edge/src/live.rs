@@ -21,6 +21,7 @@ use crate::phases::Phases;
 use crate::purge::{Token, TokenError};
 use crate::rule_files::RuleFilesError;
 use crate::shield::limits::Allowance;
+use crate::shield::rates::Rates;
 
 /// A configuration that cannot be put to use although its documents are right.
 #[derive(Debug, Error)]
@@ -105,6 +106,8 @@ pub struct LiveZone {
     pub(crate) purge_token: Option<Token>,
     /// What each address and network may ask of the zone.
     pub(crate) allowance: Allowance,
+    /// The rate limits, where there are any.
+    pub(crate) rates: Option<Box<Rates>>,
 }
 
 /// When and how objects are cut.
@@ -154,7 +157,7 @@ impl Live {
     /// # Errors
     /// The first [`LiveError`].
     pub fn new(snapshot: Arc<Snapshot>) -> Result<Self, LiveError> {
-        Self::with(snapshot, Arc::default())
+        Self::with(snapshot, None)
     }
 
     /// Compiles a snapshot that comes after this one, and keeps what both have in common.
@@ -162,10 +165,11 @@ impl Live {
     /// # Errors
     /// The first [`LiveError`].
     pub(crate) fn successor(&self, snapshot: Arc<Snapshot>) -> Result<Self, LiveError> {
-        Self::with(snapshot, self.rule_sets.clone())
+        Self::with(snapshot, Some(self))
     }
 
-    fn with(snapshot: Arc<Snapshot>, rule_sets: Arc<RuleSets>) -> Result<Self, LiveError> {
+    fn with(snapshot: Arc<Snapshot>, before: Option<&Self>) -> Result<Self, LiveError> {
+        let rule_sets = before.map(|before| before.rule_sets.clone()).unwrap_or_default();
         let name = snapshot.node.name.clone();
         let cdn_loop = archipel_http::forwarding::cdn_loop_value(&name).ok_or(LiveError::Name(name))?;
         let mut roots = Roots::default();
@@ -175,7 +179,10 @@ impl Live {
             let mut phases = Phases::new(zone, |origin| roots.origin(origin)).map_err(origin_tls)?;
             let may_switch = phases.settings.as_ref().is_some_and(|settings| settings.sets_firewall_mode());
             let firewall = Firewall::new(zone, may_switch).map(Box::new);
-            phases.reads_body |= firewall.as_ref().is_some_and(|firewall| firewall.reads_body());
+            let rates_before = before.and_then(|before| before.zones.get(&zone.id)?.rates.as_deref());
+            let rates = Rates::new(zone, rates_before).map(Box::new);
+            phases.reads_body |= firewall.as_ref().is_some_and(|firewall| firewall.reads_body())
+                || rates.as_ref().is_some_and(|rates| rates.reads_body);
             let managed = rule_sets
                 .managed(&zone.firewall.managed, zone.firewall.mode, may_switch, &snapshot.node)
                 .map_err(|source| LiveError::Managed { zone: zone.name.to_string(), source })?;
@@ -191,6 +198,7 @@ impl Live {
                 slicing: slicing_of(zone, snapshot.node.cache.object_bytes_max),
                 origin: Arc::new(roots.origin(&zone.origin).map_err(origin_tls)?),
                 purge_token: zone_token(zone)?,
+                rates,
                 allowance: {
                     let shield = &zone.shield;
                     let address = (shield.address_rate, shield.address_burst);

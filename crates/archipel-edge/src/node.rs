@@ -207,6 +207,7 @@ impl Node {
         self.metrics.firewall_metrics(&mut page, self.zone_names());
         self.live().rule_sets.metrics(&mut page);
         self.budgets.metrics(&mut page);
+        crate::shield::rates::metrics(&mut page, &self.live());
         crate::purge::metrics(&mut page, self.purges.get());
         self.offences.metrics(&mut page);
         if let Some(disk) = self.store.disk() {

@@ -21,6 +21,7 @@ pub(crate) async fn serve(ex: &mut Exchange) -> Reply {
         ControlFlow::Continue(fetched) => fetched,
     };
     firewall::managed::settle(ex);
+    let reply = shield::rates::on_reply(ex, reply);
     let reply = phases::response::stage(ex, reply);
     transform::on_deliver(ex, reply)
 }
@@ -49,6 +50,7 @@ async fn fetch(ex: &mut Exchange, plan: cache::Plan) -> ControlFlow<Reply, Reply
 
 /// The stages from `route` on; a revalidation in the background begins here.
 pub(crate) async fn from_origin(ex: &mut Exchange, plan: cache::Plan) -> ControlFlow<Reply, Reply> {
+    shield::rates::to_origin(ex)?;
     let route = route::stage(ex)?;
     let asked = origin::request(ex, &route, &plan);
     let mut reply = origin::fetch(ex, &route, asked).await;

@@ -68,6 +68,14 @@ macro_rules! expression {
 expression!(Condition, Filter);
 expression!(ValueExpression, Formula);
 
+impl ValueExpression {
+    /// Reads an expression about the request that makes a value of any type.
+    pub(crate) fn of_request(text: &str) -> Result<Self, Problem> {
+        let expression = archipel_rules::ValueExpression::parse(text, Phase::Request).map_err(problem)?;
+        Ok(Self(Arc::new(Parsed { expression, compiled: OnceLock::new() })))
+    }
+}
+
 /// A diagnostic of the language as a problem of the setting that holds the text.
 fn problem(diagnostic: Diagnostic) -> Problem {
     let problem = Problem::error(Code::Expression, format!("is no expression: {}", diagnostic.message));

@@ -205,3 +205,76 @@ fn rules_are_written_as_they_were_read() {
     assert_eq!(again.zones[0].phases.redirects, snapshot.zones[0].phases.redirects);
     assert_eq!(snapshot.zones[0].phases.rewrites[0].query.as_deref(), Some(""));
 }
+
+const LIMIT: &str = "[[rate_limits]]\nexpression = 'ssl'\nrequests = 5\n";
+
+#[test]
+fn what_rate_limits_count_by() {
+    for good in [
+        "[\"ip.src\", \"network\", \"host\", \"path\", \"method\", \"user_agent\", \"ja4\"]",
+        "['header \"X-Api-Key\"', 'cookie \"id\"', 'query \"k e y\"', \"cf.colo.id\"]",
+        "['http.request.headers[\"x\"]', 'http.request.cookies[\"x\"]', 'lower(http.host)', 'cidr(ip.src, 16, 32)']",
+    ] {
+        check_zone(&format!("{LIMIT}characteristics = {good}\n"), &[]);
+    }
+    for (bad, expected) in [
+        ("[\"ip.srcc\"]", "C018 zones/shop.toml:7:21: there is no field `ip.srcc` | did you mean"),
+        ("[\"hots\"]", "C018 zones/shop.toml:7:21: there is no field `hots` | did you mean \"host\"?"),
+        ("[\"path\", 'header \"a b\"']", "C014 zones/shop.toml:7:28: is no header field name | x-api-key"),
+        ("['cookie \"\"']", "C014 zones/shop.toml:7:20: is no name of a cookie"),
+        (
+            "['lower(http.hots)']",
+            "C018 zones/shop.toml:7:27: there is no field `http.hots` | did you mean `http.host`?",
+        ),
+        ("['http.response.code']", "C018 zones/shop.toml:7:21: "),
+        ("[\"cf.unique_visitor_id\"]", "C014 zones/shop.toml:7:20: does not know | ip.src"),
+        ("[\"path\", \"path\"]", "C015 zones/shop.toml:7:28: twice"),
+        ("[]", "C012 zones/shop.toml:7:19: 1 to 8 are needed | cf.colo.id"),
+    ] {
+        check_zone(&format!("{LIMIT}characteristics = {bad}\n"), &[expected]);
+    }
+    check_zone(
+        &format!("{LIMIT}characteristics = [\"country\", \"ip.src\"]\n"),
+        &["C035 zones/shop.toml:7:20: `ip.src.country`, which is unknown | node.toml"],
+    );
+}
+
+#[test]
+fn what_rate_limits_mean() {
+    check_zone(
+        "[[rate_limits]]\nid = \"a\"\n",
+        &[
+            "C016 zones/shop.toml:4:1: `rate_limits[0].expression` is missing",
+            "C016 zones/shop.toml:4:1: `rate_limits[0].requests` is missing",
+        ],
+    );
+    check_zone(
+        "[[rate_limits]]\nexpression = 'http.response.code eq 401'\nrequests = 5\n",
+        &["C018 zones/shop.toml:5:15: "],
+    );
+    check_zone(&format!("{LIMIT}counting_expression = 'http.response.code eq 401'\n"), &[]);
+    check_zone(
+        &format!("{LIMIT}counting_expression = 'http.response.cod eq 401'\n"),
+        &["C018 zones/shop.toml:7:24: there is no field | did you mean `http.response.code`?"],
+    );
+    check_zone(
+        &format!(
+            "{LIMIT}action = \"log\"\nstatus = 403\n[[firewall.rules]]\nid = \"a\"\nexpression = 'ssl'\naction = \"log\"\n[[rate_limits]]\nid = \"a\"\nexpression = 'ssl'\nrequests = 1\n"
+        ),
+        &[
+            "C035 zones/shop.toml:8:10: the rule's action is not \"block\"",
+            "C015 zones/shop.toml:14:6: two rules have the id `a`",
+        ],
+    );
+    check_zone(
+        &format!("{LIMIT}period = \"500ms\"\nrequest = 0\n"),
+        &[
+            "C012 zones/shop.toml:7:10: must be from 1s to 1d",
+            "C010 zones/shop.toml:8:1: there is no setting `request` | `requests`",
+        ],
+    );
+    check_zone(
+        "[shield]\nnetwork_burst = 7\n",
+        &["C035 zones/shop.toml:5:17: `shield.network_burst` has no effect | `shield.network_rate`"],
+    );
+}

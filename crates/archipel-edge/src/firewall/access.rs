@@ -29,8 +29,10 @@ struct Rule {
 pub(super) enum Verdict {
     /// The firewall goes on.
     Pass,
-    /// The request passes by the rest of it.
+    /// The request passes by the rest of it, and by the zone's rate limits.
     Allow,
+    /// In log mode: one would have answered. What comes after it in the firewall would not have been evaluated.
+    Ended,
 }
 
 impl Access {
@@ -105,7 +107,7 @@ pub(super) fn stage(ex: &mut Exchange, access: &Access, mode: FirewallMode) -> C
             AccessAction::Allow => return ControlFlow::Continue(Verdict::Allow),
             AccessAction::Log => continue,
             // A log shows what blocking would do: nothing after it would have been evaluated.
-            _ if mode == FirewallMode::Log => return ControlFlow::Continue(Verdict::Allow),
+            _ if mode == FirewallMode::Log => return ControlFlow::Continue(Verdict::Ended),
             AccessAction::Block => {
                 ex.decided().rule = Some(rule.id.clone());
                 return ControlFlow::Break(reply::block(ex, reply::ACCESS, StatusCode::FORBIDDEN, None));

@@ -41,6 +41,8 @@ sources! {
     Access "access";
     /// A custom rule.
     Custom "custom";
+    /// A rate limit.
+    RateLimit "rate_limit";
     /// A managed rule.
     Managed "managed";
 }

@@ -54,6 +54,8 @@ pub(crate) struct View<'a> {
     place: OnceCell<Place<'a>>,
     /// Paths are for a query: what would end a parameter there is encoded.
     for_query: bool,
+    /// The URL is the visitor's, whatever rules made of it.
+    as_sent: bool,
     path: OnceCell<String>,
     raw_path: OnceCell<String>,
     /// Texts that are made, each once.
@@ -75,6 +77,11 @@ impl<'a> View<'a> {
     /// The request and the reply to it.
     pub(crate) fn response(ex: &'a Exchange, reply: &'a Reply) -> Self {
         Self::new(ex, Some(reply))
+    }
+
+    /// The request with the URL that the visitor asked for, and the reply to it.
+    pub(crate) fn as_sent(ex: &'a Exchange, reply: &'a Reply) -> Self {
+        Self { as_sent: true, ..Self::new(ex, Some(reply)) }
     }
 
     /// The request, for an expression that makes a query.
@@ -101,6 +108,7 @@ impl<'a> View<'a> {
             body: OnceCell::new(),
             place: OnceCell::new(),
             for_query: false,
+            as_sent: false,
             path: OnceCell::new(),
             raw_path: OnceCell::new(),
             full_uri: OnceCell::new(),
@@ -119,7 +127,7 @@ impl<'a> View<'a> {
     }
 
     fn uri(&self) -> &'a str {
-        &self.ex.asked.path_and_query
+        if self.as_sent { self.ex.asked.visitor_target() } else { &self.ex.asked.path_and_query }
     }
 
     fn raw_uri(&self) -> &'a str {
@@ -376,6 +384,7 @@ fn error_type(ex: &Exchange, reply: &Reply) -> &'static str {
     match ex.reason.filter(|_| ex.refused) {
         Some(super::reply::BLOCK | super::reply::ACCESS) => "waf",
         Some(super::reply::CHALLENGE) => "managed_challenge",
+        Some(crate::shield::rates::REASON) => "ratelimit",
         Some(_) if reply.status.is_server_error() => "5xx",
         _ => "",
     }

@@ -31,6 +31,7 @@ use http::{HeaderValue, StatusCode};
 use crate::error_page::{self, Failure};
 use crate::exchange::Exchange;
 use crate::phases::{RuleSet, rule_id};
+use crate::shield::rates;
 use event::{Finding, Source};
 use reply::Custom;
 
@@ -115,13 +116,7 @@ impl Does {
         match action {
             FirewallAction::Block => {
                 let status = rule.status.and_then(|status| StatusCode::from_u16(u16::try_from(status).ok()?).ok());
-                let custom = rule.body.as_ref().map(|body| Custom {
-                    content_type: rule
-                        .content_type
-                        .clone()
-                        .unwrap_or(HeaderValue::from_static("text/html; charset=utf-8")),
-                    body: Bytes::copy_from_slice(body.as_bytes()),
-                });
+                let custom = custom_reply(rule.body.as_deref(), rule.content_type.as_ref());
                 Self::Block(status.unwrap_or(StatusCode::FORBIDDEN), custom)
             }
             FirewallAction::ManagedChallenge => Self::Challenge("managed_challenge"),
@@ -145,6 +140,12 @@ impl Does {
     }
 }
 
+/// The answer that a rule brings along.
+pub(crate) fn custom_reply(body: Option<&str>, content_type: Option<&HeaderValue>) -> Option<Custom> {
+    let content_type = content_type.cloned().unwrap_or(HeaderValue::from_static("text/html; charset=utf-8"));
+    body.map(|body| Custom { content_type, body: Bytes::copy_from_slice(body.as_bytes()) })
+}
+
 /// The field whose value an event shows: the first of the expression that is one text, number or address.
 fn shown_field(condition: &archipel_config::Condition) -> Option<Field> {
     condition.fields().iter().copied().find(|field| field.kind().scalar().is_some())
@@ -158,6 +159,7 @@ pub(crate) async fn stage(ex: &mut Exchange) -> ControlFlow<Reply> {
         Box::pin(read_body(ex)).await?;
     }
     judge(ex)?;
+    rates::stage(ex)?;
     managed::stage(ex).await
 }
 
@@ -177,6 +179,10 @@ pub(crate) fn judge(ex: &mut Exchange) -> ControlFlow<Reply> {
         match access::stage(ex, access, mode)? {
             access::Verdict::Pass => {}
             access::Verdict::Allow => {
+                ex.decided().skip |= Skip::RateLimits.bit() | Skip::Managed.bit();
+                return ControlFlow::Continue(());
+            }
+            access::Verdict::Ended => {
                 ex.decided().skip |= Skip::Managed.bit();
                 return ControlFlow::Continue(());
             }

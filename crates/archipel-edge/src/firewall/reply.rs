@@ -27,7 +27,12 @@ pub(crate) struct Custom {
 /// The answer to a blocked request.
 pub(crate) fn block(ex: &mut Exchange, reason: &'static str, status: StatusCode, custom: Option<&Custom>) -> Reply {
     let message = "The rules of this site do not let this request in.";
-    let mut reply = error_page::reply(ex, &denied(status, reason, message));
+    refuse(ex, &denied(status, reason, message), custom)
+}
+
+/// The answer to a request that is refused, with the body that the rule brings along.
+pub(crate) fn refuse(ex: &mut Exchange, failure: &Failure, custom: Option<&Custom>) -> Reply {
+    let mut reply = error_page::reply(ex, failure);
     if let Some(custom) = custom {
         let headers = reply.headers_mut();
         headers.insert(CONTENT_TYPE, custom.content_type.clone());

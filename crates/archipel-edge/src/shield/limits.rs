@@ -78,7 +78,7 @@ impl Budgets {
 
     /// Takes one request from the budgets of a scope: 0 is the node, else a zone. Gives whose was empty, and for how long.
     fn take(&self, allowance: &Allowance, scope: u64, address: &Bits, at: Instant) -> Result<(), (Subject, Duration)> {
-        let now_ns = u64::try_from(at.saturating_duration_since(self.begun).as_nanos()).unwrap_or(u64::MAX);
+        let now_ns = u64::try_from(self.elapsed(at).as_nanos()).unwrap_or(u64::MAX);
         let of = [
             (allowance.address, Subject::Address, address.address),
             (allowance.network, Subject::Network, address.network),
@@ -91,6 +91,11 @@ impl Budgets {
             }
         }
         Ok(())
+    }
+
+    /// Time since the budgets were made, which is the clock of all limits.
+    pub(super) fn elapsed(&self, at: Instant) -> Duration {
+        at.saturating_duration_since(self.begun)
     }
 
     /// The table's metrics.
@@ -112,13 +117,13 @@ impl Budgets {
 }
 
 /// What tells addresses and networks apart.
-struct Bits {
-    address: u64,
-    network: u64,
+pub(super) struct Bits {
+    pub(super) address: u64,
+    pub(super) network: u64,
 }
 
 impl Bits {
-    fn of(address: IpAddr) -> Self {
+    pub(super) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(v4) => {
                 let bits = u64::from(u32::from(v4));

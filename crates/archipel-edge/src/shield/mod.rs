@@ -1,6 +1,7 @@
 //! The shield stage: what a denial-of-service attack is held off with, before anything that costs more.
 //!
 //! - [`limits`]: budgets of addresses and networks, which always hold;
+//! - [`rates`]: rate limits that a zone's owner wrote;
 //! - [`offences`]: who offends again and again, for the kernel.
 //!
 //! Owns what of an exchange the detector is told, and what its rules become. Must never decide what an attack is: that is
@@ -8,6 +9,7 @@
 
 pub(crate) mod limits;
 pub(crate) mod offences;
+pub(crate) mod rates;
 
 use std::ops::ControlFlow;
 
