@@ -85,7 +85,7 @@ pub struct Bots {
 }
 
 /// Attackers that are there at the same time where each request has an address of its own.
-const ONCE_AT_A_TIME: u64 = 2_000;
+const ONCE_AT_A_TIME: u64 = 8_000;
 
 impl Bots {
     /// Attackers that have not begun.

@@ -42,6 +42,8 @@ pub struct Sample {
     pub resident_bytes: u64,
     /// Mitigation rules, where the server says.
     pub rules: Option<u64>,
+    /// Memory of what finds them, where the server says.
+    pub shield_bytes: Option<u64>,
 }
 
 /// What a run showed. Shares are in percent.
@@ -89,6 +91,8 @@ pub struct Figures {
     pub memory_peak_mib: f64,
     /// Growth of memory in the second half of the attack.
     pub memory_late_growth_mib: f64,
+    /// Most memory of what finds attacks, in MiB, where the server says.
+    pub shield_mib: Option<f64>,
     /// Most mitigation rules at a time, where the server says.
     pub rules_max: Option<u64>,
     /// Seconds after the attack until no rule was left, where the server says and there were any.
@@ -197,6 +201,7 @@ impl Figures {
         self.memory_peak_mib = peak(attack_us, u64::MAX);
         let middle = u64::midpoint(attack_us, calm_us);
         self.memory_late_growth_mib = peak(middle, calm_us) - peak(attack_us, middle);
+        self.shield_mib = samples.iter().filter_map(|sample| sample.shield_bytes).max().map(mib);
         self.rules_max = samples.iter().filter(|sample| sample.at_us >= attack_us).filter_map(|s| s.rules).max();
         let last = samples.iter().rev().find(|sample| sample.rules.is_some_and(|rules| rules > 0));
         self.rules_left = samples.iter().rev().find_map(|sample| sample.rules).is_some_and(|rules| rules > 0);
@@ -207,12 +212,10 @@ impl Figures {
 /// The first moment from which the origin's load is at most so many times the usual, and stays so for a while.
 fn mitigated(tally: &Tally, phases: Phases, usual: f64) -> Option<u64> {
     let mut at = phases.attack_us;
-    while at < phases.calm_us {
+    while at + STAYS_US <= phases.calm_us {
         // Each second by itself, half a second apart: one that is quiet between two that are not is no success.
-        let until = (at + STAYS_US).min(phases.calm_us);
-        let seconds = (at..until.saturating_sub(SECOND_US - 1).max(at + 1)).step_by(500_000);
-        let holds = |from: u64| load(tally, from, (from + SECOND_US).min(phases.calm_us)) <= ORIGIN_FACTOR * usual;
-        if seconds.into_iter().all(holds) && load(tally, at, until) <= ORIGIN_FACTOR * usual {
+        let mut seconds = (at..=at + STAYS_US - SECOND_US).step_by(500_000);
+        if seconds.all(|from| load(tally, from, from + SECOND_US) <= ORIGIN_FACTOR * usual) {
             return Some(at);
         }
         at += BUCKET_US;
@@ -290,6 +293,7 @@ mod tests {
             load_cpu: Duration::from_millis(300 * second),
             resident_bytes: (50 + u64::from(second >= 42) * 4) << 20,
             rules: Some(u64::from((42..75).contains(&second))),
+            shield_bytes: second.is_multiple_of(2).then_some(1 << 20),
         };
         (0..80).map(sample).collect()
     }
@@ -309,6 +313,7 @@ mod tests {
         assert!((figures.memory_peak_mib - figures.memory_before_mib - 4.0).abs() < f64::EPSILON);
         assert!(figures.memory_late_growth_mib.abs() < f64::EPSILON);
         assert_eq!((figures.rules_max, figures.rules_gone_s, figures.rules_left), (Some(1), Some(14.0), false));
+        assert_eq!(figures.shield_mib, Some(1.0));
         assert!((figures.latency_p95_ms - 2.0).abs() < f64::EPSILON);
     }
 

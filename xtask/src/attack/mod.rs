@@ -222,10 +222,10 @@ fn watch(server: &mut Server, phases: Phases, begun: Instant, load: &JoinHandle<
         server.must_live()?;
         // Asked for now and then only, as the server pays for the answer.
         let asked = samples.len().is_multiple_of(RULES_EVERY);
-        let rules = if asked { server.rules() } else { None };
+        let (rules, shield_bytes) = if asked { server.shield() } else { (None, None) };
         let at_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         let (cpu, resident_bytes) = (server.meter.cpu(), server.meter.resident_bytes());
-        samples.push(Sample { at_us, cpu, load_cpu: own.cpu(), resident_bytes, rules });
+        samples.push(Sample { at_us, cpu, load_cpu: own.cpu(), resident_bytes, rules, shield_bytes });
         let gone = asked && rules.is_none_or(|rules| rules == 0);
         if at_us > phases.calm_us + CALM_MIN_US && gone {
             break;

@@ -28,8 +28,9 @@ struct Column {
     more_is_worse: bool,
 }
 
-const COLUMNS: [Column; 9] = [
+const COLUMNS: [Column; 10] = [
     column("mitigated, s", "mitigated_s", |f| f.mitigated_s, 2, true),
+    column("above again, s", "relapses_s", |f| f.mitigated_s.map(|_| f.relapses_s), 0, true),
     column("people served after, %", "served_after", |f| Some(f.served_after), 2, false),
     column("in the first 10 s, %", "served_first", |f| Some(f.served_first), 1, false),
     column("people blocked, %", "blocked", |f| Some(f.blocked), 3, true),
@@ -120,8 +121,9 @@ pub fn missed(outcome: &Outcome) -> Vec<String> {
         judge("seconds to mitigate, median", middle("mitigated_s"), usually, true);
         judge("seconds to mitigate, worst", worst("mitigated_s"), always, true);
     }
-    let Bars { served_after, served_first, blocked, challenged, refusal_cpu_us, .. } = bars;
+    let Bars { relapses_s, served_after, served_first, blocked, challenged, refusal_cpu_us, .. } = bars;
     for (key, bar, at_most) in [
+        ("relapses_s", relapses_s, true),
         ("served_after", served_after, false),
         ("served_first", served_first, false),
         ("blocked", blocked, true),
@@ -142,11 +144,14 @@ pub fn missed(outcome: &Outcome) -> Vec<String> {
         let gone = runs.iter().filter_map(|run| run.rules_gone_s).fold(0.0, f64::max);
         judge("seconds until the rules were gone", (!left).then_some(gone), bar, true);
     }
+    let shield = runs.iter().filter_map(|run| run.shield_mib).fold(0.0, f64::max);
     let growth = runs.iter().map(|run| run.memory_peak_mib - run.memory_before_mib).fold(0.0, f64::max);
     let late = runs.iter().map(|run| run.memory_late_growth_mib).fold(0.0, f64::max);
-    for (what, found, bar) in
-        [("growth of memory, MiB,", growth, bars.growth_mib), ("its second half, MiB,", late, bars.late_growth_mib)]
-    {
+    for (what, found, bar) in [
+        ("memory of the detector, MiB,", shield, bars.shield_mib),
+        ("growth of memory, MiB,", growth, bars.growth_mib),
+        ("its second half, MiB,", late, bars.late_growth_mib),
+    ] {
         if let Some(bar) = bar {
             judge(what, Some(found), bar, true);
         }
@@ -187,13 +192,14 @@ pub fn sentence(figures: &Figures) -> String {
     );
     let _ = write!(
         text,
-        "  server: {:.0} % of its core (generator and origin: {:.0} % of theirs), {} a refusal; memory {:.0} MiB, at most {:.0} MiB ({:+.1} in the second half); rules {}, gone {}",
+        "  server: {:.0} % of its core (generator and origin: {:.0} % of theirs), {} a refusal; memory {:.0} MiB, at most {:.0} MiB ({:+.1} in the second half), {} MiB of them the detector's; rules {}, gone {}",
         figures.cpu_percent,
         figures.load_percent,
         figures.refusal_cpu_us.map_or("-".to_owned(), |cost| format!("{cost:.1} us")),
         figures.memory_before_mib,
         figures.memory_peak_mib,
         figures.memory_late_growth_mib,
+        figures.shield_mib.map_or("unknown".to_owned(), |mib| format!("{mib:.1}")),
         figures.rules_max.map_or("unknown".to_owned(), |rules| rules.to_string()),
         match figures.rules_gone_s {
             _ if figures.rules_left => "never".to_owned(),
@@ -233,7 +239,8 @@ mod tests {
         };
         assert_eq!(judged(|run| run.mitigated_s = Some(3.9)), 0, "one of three may take longer");
         assert_eq!(judged(|run| run.mitigated_s = Some(4.5)), 1);
-        assert_eq!(judged(|run| run.mitigated_s = None), 1);
+        assert_eq!(judged(|run| run.mitigated_s = None), 2);
+        assert_eq!(judged(|run| run.relapses_s = 5.0), 1);
         assert_eq!(judged(|run| run.served_after = 98.0), 1);
         assert_eq!(judged(|run| run.served_first = 80.0), 1);
         assert_eq!(judged(|run| run.blocked = 0.2), 1);
@@ -241,6 +248,7 @@ mod tests {
         assert_eq!(judged(|run| run.refusal_cpu_us = Some(26.0)), 1);
         assert_eq!(judged(|run| run.rules_gone_s = Some(121.0)), 1);
         assert_eq!(judged(|run| run.rules_left = true), 1);
+        assert_eq!(judged(|run| run.shield_mib = Some(5.1)), 1);
         assert_eq!(judged(|run| run.memory_peak_mib = 900.0), 0, "judged in another scenario");
         let crowd = Outcome {
             scenario: Scenario::FlashCrowd,
@@ -257,8 +265,8 @@ mod tests {
         let text = table(&[outcome(vec![good()]), outcome(vec![good(), Figures::default()])]);
         let widths: Vec<usize> = text.lines().map(|line| line.matches('|').count()).collect();
         assert_eq!(widths, [COLUMNS.len() + 3; 4]);
-        assert!(text.contains("| single path | Archipel | 1.50 | 99.90 |"), "{text}");
-        assert!(text.contains("| single path | Archipel | - | 0.00 (0.00) |"), "{text}");
+        assert!(text.contains("| single path | Archipel | 1.50 | 0 | 99.90 |"), "{text}");
+        assert!(text.contains("| single path | Archipel | - | - | 0.00 (0.00) |"), "{text}");
         assert!(COLUMNS.iter().all(|column| find(column.key).key == column.key));
     }
 }

@@ -69,6 +69,8 @@ pub enum Scenario {
 pub struct Bars {
     /// Seconds to mitigate: the middle and the worst of the runs.
     pub mitigated_s: Option<(f64, f64)>,
+    /// Most seconds in all in which the origin's load is too much again after that.
+    pub relapses_s: Option<f64>,
     /// Least percentage of people's requests that are served after mitigation.
     pub served_after: Option<f64>,
     /// The same over the first ten seconds.
@@ -81,6 +83,8 @@ pub struct Bars {
     pub refusal_cpu_us: Option<f64>,
     /// Most seconds until the rules are gone.
     pub rules_gone_s: Option<f64>,
+    /// Most MiB that finding attacks takes.
+    pub shield_mib: Option<f64>,
     /// Most MiB that memory grows.
     pub growth_mib: Option<f64>,
     /// Most MiB of that in the second half of the attack.
@@ -90,12 +94,14 @@ pub struct Bars {
 /// What has to hold where nothing speaks against it.
 const ALL: Bars = Bars {
     mitigated_s: Some((2.0, 4.0)),
+    relapses_s: Some(4.0),
     served_after: Some(99.0),
     served_first: Some(90.0),
     blocked: Some(0.1),
     challenged: Some(1.0),
     refusal_cpu_us: Some(25.0),
     rules_gone_s: Some(120.0),
+    shield_mib: Some(5.0),
     growth_mib: None,
     late_growth_mib: None,
 };
@@ -124,7 +130,7 @@ impl Scenario {
     /// What has to hold.
     #[must_use]
     pub fn bars(self) -> Bars {
-        let none = Bars::default();
+        let none = Bars { shield_mib: ALL.shield_mib, ..Bars::default() };
         match self {
             // Whoever cannot be told apart may have to prove to be a person; nobody is refused for good.
             Self::Mimicry => Bars { blocked: ALL.blocked, rules_gone_s: ALL.rules_gone_s, ..none },

@@ -18,6 +18,8 @@ use crate::process::{self, Folder, Meter, Process};
 
 /// How many rules mitigate at the moment, in Archipel's metrics.
 const RULES_METRIC: &str = "archipel_shield_rules";
+/// What the detectors remember, in bytes.
+const BYTES_METRIC: &str = "archipel_shield_bytes";
 
 /// A server program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -93,11 +95,12 @@ impl Server {
         Ok(Self { http1, http2, meter, edge: None, peer: Some(peer), _folder: Some(folder) })
     }
 
-    /// Mitigation rules at the moment; nothing where the server does not say.
+    /// Mitigation rules at the moment, and bytes that finding them takes; nothing where the server does not say.
     #[must_use]
-    pub fn rules(&self) -> Option<u64> {
-        let admin = self.edge.as_ref()?.ready.admin?;
-        fetch::text(admin, "/metrics").ok().and_then(|text| rules_in(&text))
+    pub fn shield(&self) -> (Option<u64>, Option<u64>) {
+        let admin = self.edge.as_ref().and_then(|edge| edge.ready.admin);
+        let text = admin.and_then(|admin| fetch::text(admin, "/metrics").ok()).unwrap_or_default();
+        (sum(&text, RULES_METRIC), sum(&text, BYTES_METRIC))
     }
 
     /// Fails where the server has ended.
@@ -113,9 +116,9 @@ impl Server {
     }
 }
 
-/// The sum over all labels of the metric of rules.
-fn rules_in(text: &str) -> Option<u64> {
-    let lines = text.lines().filter_map(|line| line.strip_prefix(RULES_METRIC));
+/// The sum over all labels of a metric.
+fn sum(text: &str, name: &str) -> Option<u64> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix(name));
     let values = lines.filter(|rest| rest.starts_with(['{', ' '])).filter_map(|rest| rest.rsplit(' ').next());
     let values: Vec<f64> = values.filter_map(|value| value.parse().ok()).collect();
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -199,13 +202,13 @@ fn haproxy(folder: &Folder, origin: SocketAddr, (http1, http2): (u16, u16)) -> R
 
 #[cfg(test)]
 mod tests {
-    use super::rules_in;
+    use super::{RULES_METRIC, sum};
 
     #[test]
     fn rules_are_counted_over_zones() {
         let text =
             "archipel_shield_rules{zone=\"a\"} 2\narchipel_shield_rules{zone=\"b\"} 1\narchipel_shield_rules_total 9\n";
-        assert_eq!(rules_in(text), Some(3));
-        assert_eq!(rules_in("archipel_shield_rules_total 9\n"), None);
+        assert_eq!(sum(text, RULES_METRIC), Some(3));
+        assert_eq!(sum("archipel_shield_rules_total 9\n", RULES_METRIC), None);
     }
 }
