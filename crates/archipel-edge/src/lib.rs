@@ -53,4 +53,5 @@ pub use purge::{
     PURGE_RECORDS_MAX, PURGES_PER_CALL_MAX, Purge, PurgeError, PurgeRecordReport, PurgeReport, PurgesMade,
     PurgesSinceReport, TokenError, bearer_token,
 };
+pub use shield::rates::RateLimitReport;
 pub use worker::Edge;

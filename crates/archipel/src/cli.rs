@@ -167,8 +167,21 @@ pub struct InspectArgs {
 pub enum FirewallCommand {
     /// Show the last events: what was blocked, logged or passed over, by which rule
     Events(EventsArgs),
+    /// Show the rate limits: what each allows, counted and refused, and how many visitors are at their limit
+    Limits(LimitsArgs),
     /// Turn what the managed rules found into exclusions for a zone's document: read them before you paste them
     Suggest(SuggestArgs),
+}
+
+/// Arguments of `firewall limits`.
+#[derive(Debug, Args)]
+pub struct LimitsArgs {
+    /// Only of this zone
+    #[arg(long, value_name = "ZONE")]
+    pub zone: Option<String>,
+    /// The node to talk to.
+    #[command(flatten)]
+    pub which: WhichNode,
 }
 
 /// Arguments of `firewall suggest`.

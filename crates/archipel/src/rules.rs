@@ -9,9 +9,9 @@ use archipel_config::Snapshot;
 use archipel_edge::{ExplainRequest, Node, RuleTest};
 use serde::Deserialize;
 
-use crate::cli::{EventsArgs, FirewallCommand, RulesCommand, RulesTestArgs};
+use crate::cli::{EventsArgs, FirewallCommand, LimitsArgs, RulesCommand, RulesTestArgs};
 use crate::commands::{self, control};
-use crate::control::{EventsAnswer, EventsCall};
+use crate::control::{EventsAnswer, EventsCall, LimitsAnswer, LimitsCall};
 use crate::curl;
 use crate::firewall;
 use crate::say;
@@ -23,6 +23,7 @@ const REQUEST_BYTES_MAX: u64 = 16 << 20;
 pub fn firewall(command: &FirewallCommand) -> anyhow::Result<ExitCode> {
     match command {
         FirewallCommand::Events(args) => events(args),
+        FirewallCommand::Limits(args) => limits(args),
         FirewallCommand::Suggest(args) => firewall::suggest(args),
     }
 }
@@ -40,13 +41,36 @@ fn events(args: &EventsArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn limits(args: &LimitsArgs) -> anyhow::Result<ExitCode> {
+    let answer: LimitsAnswer =
+        control(&args.which)?.post("/firewall/limits", &LimitsCall { zone: args.zone.clone() })?;
+    if args.which.json {
+        say::out(&format!("{:#}\n", answer.limits))?;
+    } else if answer.lines.is_empty() {
+        say::out("there is no rate limit: see docs/rate-limits.md\n")?;
+    } else {
+        say::out(&answer.lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The rate limits, for the control socket.
+pub fn limits_in_force(node: &Node, call: &LimitsCall) -> anyhow::Result<LimitsAnswer> {
+    known_zone(node, call.zone.as_deref())?;
+    let limits = node.rate_limits(call.zone.as_deref());
+    Ok(LimitsAnswer { lines: limits.iter().map(ToString::to_string).collect(), limits: serde_json::to_value(&limits)? })
+}
+
+fn known_zone(node: &Node, zone: Option<&str>) -> anyhow::Result<()> {
+    match zone {
+        Some(zone) if node.snapshot().zone_by_name(zone).is_none() => bail!("there is no zone `{zone}`"),
+        _ => Ok(()),
+    }
+}
+
 /// The firewall's last events, for the control socket.
 pub fn last_events(node: &Node, call: &EventsCall) -> anyhow::Result<EventsAnswer> {
-    if let Some(zone) = &call.zone
-        && node.snapshot().zone_by_name(zone).is_none()
-    {
-        bail!("there is no zone `{zone}`");
-    }
+    known_zone(node, call.zone.as_deref())?;
     let mut events = node.firewall_events();
     events.retain(|event| call.zone.as_deref().is_none_or(|zone| *event.zone == *zone));
     events.truncate(call.limit);

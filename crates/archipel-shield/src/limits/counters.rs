@@ -55,7 +55,7 @@ pub struct CounterCounts {
     pub estimated: u64,
     /// Keys that are refused only while their count is too high, as there was no place to remember for how long.
     pub unremembered: u64,
-    /// Keys with a place.
+    /// Keys that have, or had, a place which nobody else has taken since.
     pub keys: u64,
     /// Bytes of memory.
     pub bytes: u64,
@@ -107,17 +107,29 @@ impl Counters {
         let mut sum = CounterCounts::default();
         for shard in &self.shards {
             let shard = lock(shard);
-            let CounterCounts { counted, refused, evicted, estimated, unremembered, .. } = shard.counts;
+            let CounterCounts { counted, refused, evicted, estimated, unremembered, keys, .. } = shard.counts;
             sum.counted += counted;
             sum.refused += refused;
             sum.evicted += evicted;
             sum.estimated += estimated;
             sum.unremembered += unremembered;
-            sum.keys += shard.slots.iter().filter(|slot| slot.key != 0).count() as u64;
+            sum.keys += keys;
             let sketch = shard.sketch.as_ref().map_or(0, |_| Sketch::bytes(self.slots_per_shard));
             sum.bytes += (size_of_val(&*shard.slots) + sketch) as u64;
         }
         sum
+    }
+
+    /// How many keys with a place are at their limit, or refused. Looks at all of them.
+    #[must_use]
+    pub fn limited(&self, limit: &Limit, now_ms: u64) -> u64 {
+        let slice = self.grid.slice(now_ms);
+        let refused = |slot: &Slot| {
+            let mut slot = *slot;
+            slot.advance(slice);
+            slot.key != 0 && slot.judge(self.grid, limit, now_ms).refused
+        };
+        self.shards.iter().map(|shard| lock(shard).slots.iter().filter(|slot| refused(slot)).count() as u64).sum()
     }
 
     /// The shard of a key, with what belongs to it: its key is never 0.
@@ -286,6 +298,7 @@ impl Shard {
             self.add_to_sketch(displaced, slice, missing.try_into().unwrap_or(u32::MAX));
             self.counts.evicted += 1;
         }
+        self.counts.keys += u64::from(displaced == 0);
         self.slots[at] = Slot::new(key, slice);
         self.slots[at].add(estimate.try_into().unwrap_or(u32::MAX));
         Some(at)

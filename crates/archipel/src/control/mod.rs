@@ -117,6 +117,24 @@ pub struct EventsAnswer {
     pub events: serde_json::Value,
 }
 
+/// `POST /firewall/limits`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsCall {
+    /// Only of this zone.
+    #[serde(default)]
+    pub zone: Option<String>,
+}
+
+/// Answer to `POST /firewall/limits`, in the order of the documents.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LimitsAnswer {
+    /// For people.
+    pub lines: Vec<String>,
+    /// For programs.
+    pub limits: serde_json::Value,
+}
+
 /// Answer to `POST /reload`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ReloadAnswer {

@@ -127,7 +127,8 @@ impl Calls {
         let (path, query) = (path.to_owned(), query.to_owned());
         let wanted = match path.as_str() {
             "/status" | "/purges" => Method::GET,
-            "/purge" | "/reload" | "/explain" | "/cache/inspect" | "/firewall/events" | "/handover" => Method::POST,
+            "/purge" | "/reload" | "/explain" | "/cache/inspect" | "/firewall/events" | "/firewall/limits"
+            | "/handover" => Method::POST,
             _ => return Err((StatusCode::NOT_FOUND, format!("there is no {path} on the control socket"))),
         };
         if request.method != wanted {
@@ -145,6 +146,9 @@ impl Calls {
                 .map_err(|error| (StatusCode::BAD_REQUEST, format!("{error:#}")))
                 .and_then(|answer| json(&answer)),
             "/firewall/events" => rules::last_events(&running.node, &parse(&body)?)
+                .map_err(|error| (StatusCode::BAD_REQUEST, format!("{error:#}")))
+                .and_then(|answer| json(&answer)),
+            "/firewall/limits" => rules::limits_in_force(&running.node, &parse(&body)?)
                 .map_err(|error| (StatusCode::BAD_REQUEST, format!("{error:#}")))
                 .and_then(|answer| json(&answer)),
             "/reload" => json(&running.reload()),

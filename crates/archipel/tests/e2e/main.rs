@@ -15,6 +15,7 @@ mod lifecycle;
 mod managed;
 mod origins;
 mod purge;
+mod rates;
 mod site;
 mod slices;
 mod streams;
@@ -104,6 +105,7 @@ async fn run(wish: &Wish) -> anyhow::Result<usize> {
         managed::TESTS,
         origins::TESTS,
         purge::TESTS,
+        rates::TESTS,
         slices::TESTS,
         streams::TESTS,
         visitors::TESTS,

@@ -3,7 +3,7 @@
 //!
 //! - `key`: which counter a request belongs to;
 //! - `fields`: what replies tell of it;
-//! - `metrics`: what rules did.
+//! - `metrics`, `report`: what rules did.
 //!
 //! The counters are `archipel-shield`'s. They belong to the rule, not to the configuration: a rule that stays the same over a reload
 //! goes on counting. A zone without rate limits pays one branch.
@@ -11,6 +11,7 @@
 mod fields;
 mod key;
 mod metrics;
+mod report;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use crate::firewall::{View, custom_reply};
 use crate::phases::{RuleSet, rule_id};
 
 pub(crate) use metrics::metrics;
+pub use report::RateLimitReport;
 
 /// A rate limit refused.
 pub(crate) const REASON: &str = "rate_limit";

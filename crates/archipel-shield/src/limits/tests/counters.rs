@@ -80,6 +80,8 @@ fn a_mitigation_lasts_whatever_the_count_is() {
     assert_eq!(first, Standing { refused: true, begins: true, left: 0, wait: Duration::from_secs(60) });
     let later = counters.ask(1, &limit, 63_999);
     assert_eq!((later.refused, later.begins, later.wait), (true, false, Duration::from_millis(1)));
+    assert_eq!(counters.limited(&limit, 63_999), 1);
+    assert_eq!(counters.limited(&limit, 64_000), 0);
     assert!(passes(counters.ask(1, &limit, 64_000)), "refusals do not make it longer");
 }
 
