@@ -205,6 +205,15 @@ pub(crate) fn check_zone(zone: &Part<ZoneConfig>, node: &Part<NodeConfig>, out: 
         .help("set `decode = true`, or leave `origin_codings` empty");
         zone.report(out, "compression.origin_codings", problem);
     }
+    let concurrency = &zone.config.origin.concurrency;
+    if concurrency.requests_min > concurrency.requests_max {
+        let message = format!(
+            "`origin.concurrency.requests_min` ({}) is above `requests_max` ({})",
+            concurrency.requests_min, concurrency.requests_max
+        );
+        let path = "origin.concurrency.requests_min";
+        zone.report(out, path, Problem::error(Code::Contradiction, message).help("lower it, or raise the other"));
+    }
     check_cache(zone, out);
     check_purge(zone, out);
     check_origin(zone, node, out);

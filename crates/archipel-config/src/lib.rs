@@ -19,6 +19,7 @@ mod lists;
 mod load;
 mod managed;
 mod node;
+mod overload;
 mod phases;
 mod quoted;
 mod rate_limits;
@@ -67,6 +68,7 @@ pub use node::{
     NodeCacheDisk, NodeCompression, NodeConfig, NodeFirewall, NodeGeo, NodeLimits, NodeTls, Timeouts, TlsVersion,
     Traces, Trust,
 };
+pub use overload::{OriginBreaker, OriginConcurrency};
 pub use phases::{
     CustomErrorRule, HeaderChange, HeaderOperation, PHASE_RULES_MAX, REDIRECT_STATUSES, RULE_HEADERS_MAX, RedirectRule,
     ResponseHeadersRule, RewriteRule, RouteRule, SettingsRule,

@@ -19,6 +19,7 @@ use crate::kind::{
 };
 use crate::lists::{LISTS_MAX, NamedList};
 use crate::node::all_defaults;
+use crate::overload::{OriginBreaker, OriginConcurrency};
 use crate::phases::{
     CustomErrorRule, PHASE_RULES_MAX, RedirectRule, ResponseHeadersRule, RewriteRule, RouteRule, SettingsRule,
 };
@@ -115,6 +116,12 @@ settings! {
             /// How often a request is tried again where that is safe: nothing of it was processed, or its method is
             /// idempotent and its body not yet sent.
             retries_max: u32 = Count(0, 10), 1;
+        }
+        tables {
+            /// See [`OriginConcurrency`].
+            concurrency: OriginConcurrency;
+            /// See [`OriginBreaker`].
+            breaker: OriginBreaker;
         }
     }
 }

@@ -70,6 +70,9 @@ impl Failure {
                 if error.status() == StatusCode::PAYLOAD_TOO_LARGE { "body_bytes_max" } else { "request_body" };
             return Self::refusal(error.status(), reason, format!("The request body could not be read: {error}."));
         }
+        if let Some(failure) = Self::not_sent(error) {
+            return failure;
+        }
         let word = error.proxy_status();
         let proxy =
             ProxyError::ALL.iter().copied().find(|e| e.as_str() == word).unwrap_or(ProxyError::ProxyInternalError);
@@ -95,6 +98,41 @@ impl Failure {
             proxy: Some(proxy),
             retry_after: (error.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1),
         }
+    }
+}
+
+/// `Retry-After` of a request that was not sent as too much is asked for, in seconds: not the same for all, so that they do not all
+/// come back at once.
+const RETRY_AFTER_SPREAD: u64 = 4;
+
+impl Failure {
+    /// A request that was not sent to its origin, to spare it.
+    fn not_sent(error: &OriginError) -> Option<Self> {
+        let (reason, proxy, message, retry_after) = match error {
+            OriginError::LeftAlone(wait) => (
+                "origin_down",
+                ProxyError::DestinationUnavailable,
+                "The site's own server does not answer at the moment. It is asked again shortly.",
+                wait.as_secs() + 1,
+            ),
+            OriginError::Overloaded => (
+                "origin_overloaded",
+                ProxyError::ConnectionLimitReached,
+                "The site's own server has more to do than it can at the moment.",
+                1 + crate::node::random() % RETRY_AFTER_SPREAD,
+            ),
+            _ => return None,
+        };
+        Some(Self {
+            status: error.status(),
+            reason,
+            message: message.into(),
+            kind: ErrorPageKind::OriginUnreachable,
+            fault: Fault::Origin,
+            retry_helps: true,
+            proxy: Some(proxy),
+            retry_after: Some(u32::try_from(retry_after).unwrap_or(u32::MAX)),
+        })
     }
 }
 

@@ -3,14 +3,14 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
 use archipel_http::target::Scheme;
 use archipel_http::{Policy, UnixSeconds};
+use archipel_transport::body::{BodyMeter, RequestBody};
 use archipel_transport::conn::Conn;
+use archipel_transport::interim::Interim;
 use archipel_transport::message::{Delivery, End};
-use archipel_transport::{body::RequestBody, interim::Interim};
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Version};
 
@@ -163,14 +163,16 @@ pub struct Exchange {
     pub reason: Option<&'static str>,
     /// The edge answered by itself with an error.
     pub refused: bool,
+    /// Nobody waits for it: something stored is made fresh in the background.
+    pub(crate) for_nobody: bool,
     /// The origin's address and status.
     pub origin_status: Option<StatusCode>,
     /// The origin was asked for the same codings as for any other visitor.
     pub origin_asked_alike: bool,
     /// Status sent.
     pub status: Option<StatusCode>,
-    /// Bytes of request body read, where there is one.
-    pub received: Option<Arc<AtomicU64>>,
+    /// How far the request's body is, where there is one.
+    pub received: Option<Arc<BodyMeter>>,
     /// Bytes of body sent.
     pub sent: u64,
     /// How the delivery ended.
@@ -207,7 +209,7 @@ impl Exchange {
 
     /// Bytes of request body read so far.
     pub fn received_bytes(&self) -> u64 {
-        self.received.as_ref().map_or(0, |n| n.load(Ordering::Relaxed))
+        self.received.as_ref().map_or(0, |meter| meter.bytes())
     }
 
     /// The request id as it is sent and logged.

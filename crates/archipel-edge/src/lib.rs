@@ -21,6 +21,7 @@ pub mod metrics;
 mod model_tests;
 mod node;
 mod origin;
+mod overload;
 mod phases;
 mod pipeline;
 mod pool;
@@ -48,6 +49,7 @@ pub use hit_table::{PathHits, ZoneHits};
 pub use inspect::Inspection;
 pub use metrics::LiveCounts;
 pub use node::{Node, NodeError, TierStored, ZoneStored, server_settings};
+pub use overload::OriginStatus;
 pub use phases::encode::fuzz as fuzz_encode;
 pub use purge::{
     PURGE_RECORDS_MAX, PURGES_PER_CALL_MAX, Purge, PurgeError, PurgeRecordReport, PurgeReport, PurgesMade,

@@ -17,6 +17,7 @@ use crate::cache::rules::{self, Rules};
 use crate::firewall::Firewall;
 use crate::firewall::managed::{LiveManaged, RuleSets};
 use crate::geo::{Geo, GeoError};
+use crate::overload::{Guards, OriginGuard};
 use crate::phases::Phases;
 use crate::purge::{Token, TokenError};
 use crate::rule_files::RuleFilesError;
@@ -78,6 +79,8 @@ pub struct Live {
     pub(crate) rule_sets: Arc<RuleSets>,
     /// What each address and network may ask of all zones together.
     pub(crate) allowance: Allowance,
+    /// What origins are spared.
+    pub(crate) guards: Arc<Guards>,
 }
 
 /// A zone with what the edge derives from it.
@@ -138,6 +141,8 @@ pub struct LiveOrigin {
     pub name: Box<str>,
     /// Which pool its connections belong to: equal only where connections may be shared.
     pub pool: u64,
+    /// What it is spared.
+    pub(crate) guard: Arc<OriginGuard>,
 }
 
 impl LiveZone {
@@ -165,14 +170,17 @@ impl Live {
     /// # Errors
     /// The first [`LiveError`].
     pub(crate) fn successor(&self, snapshot: Arc<Snapshot>) -> Result<Self, LiveError> {
+        self.guards.forget_unused();
         Self::with(snapshot, Some(self))
     }
 
     fn with(snapshot: Arc<Snapshot>, before: Option<&Self>) -> Result<Self, LiveError> {
         let rule_sets = before.map(|before| before.rule_sets.clone()).unwrap_or_default();
+        let new_guards = || Arc::new(Guards::new(snapshot.node.workers));
+        let guards = before.map_or_else(new_guards, |before| before.guards.clone());
         let name = snapshot.node.name.clone();
         let cdn_loop = archipel_http::forwarding::cdn_loop_value(&name).ok_or(LiveError::Name(name))?;
-        let mut roots = Roots::default();
+        let mut roots = Roots { system: None, guards: &guards };
         let mut zones = HashMap::default();
         for zone in &snapshot.zones {
             let origin_tls = |source| LiveError::OriginTls { zone: zone.name.to_string(), source };
@@ -214,7 +222,7 @@ impl Live {
         let shield = &snapshot.node.shield;
         let address = (shield.address_rate, shield.address_burst);
         let allowance = Allowance::new(address, (shield.network_rate, shield.network_burst));
-        Ok(Self { snapshot, zones, cdn_loop, address_source, purge_token, geo, rule_sets, allowance })
+        Ok(Self { snapshot, zones, cdn_loop, address_source, purge_token, geo, rule_sets, allowance, guards })
     }
 
     /// The zone of a host.
@@ -291,12 +299,12 @@ fn slicing_of(zone: &Zone, node_object_bytes_max: u64) -> Slicing {
 }
 
 /// System roots are read once for all zones of a snapshot.
-#[derive(Default)]
-struct Roots {
+struct Roots<'a> {
     system: Option<TrustRoots>,
+    guards: &'a Guards,
 }
 
-impl Roots {
+impl Roots<'_> {
     fn origin(&mut self, origin: &ZoneOrigin) -> Result<LiveOrigin, OriginTlsConfigError> {
         let tls = if origin.url.is_https() { Some(self.tls(origin)?) } else { None };
         let authority = match &origin.host {
@@ -313,6 +321,7 @@ impl Roots {
             protocol: if origin.http2 { OriginProtocol::Http2 } else { OriginProtocol::Http1 },
             authority,
             pool: pool_of(origin),
+            guard: self.guards.of(pool_of(origin), origin),
             name: name.into(),
         })
     }

@@ -22,6 +22,7 @@ use crate::firewall::event::FirewallEvent;
 use crate::hit_table::ZoneHits;
 use crate::live::{Live, LiveError};
 use crate::metrics::{LiveCounts, Metrics};
+use crate::overload::OriginStatus;
 use crate::purge::{HostsFile, Keeper};
 use crate::shield::limits::Budgets;
 use crate::shield::offences::Offences;
@@ -214,6 +215,7 @@ impl Node {
             crate::metrics::disk_metrics(&mut page, &disk.counts());
         }
         crate::metrics::zone_metrics(&mut page, &self.zone_uses());
+        self.live().guards.metrics(&mut page);
         page
     }
 
@@ -257,6 +259,11 @@ impl Node {
         let mut zones: Vec<_> = self.zone_uses().iter().map(|(name, of)| (name.clone(), stored(of))).collect();
         zones.sort_by_key(|(_, stored)| std::cmp::Reverse(stored.memory.bytes + stored.disk.bytes));
         zones
+    }
+
+    /// How the origins stand that were ever asked for something, by name.
+    pub fn origins(&self) -> Vec<OriginStatus> {
+        self.live().guards.status()
     }
 
     /// Sums for a live line.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use archipel_http::forwarding::{self, ForwardedClient};
 use archipel_http::sink::FieldSink;
 use archipel_http::{hop, reuse};
-use archipel_transport::body::RequestBody;
+use archipel_transport::body::{BodyMeter, RequestBody};
 use archipel_transport::h1::encode::FieldLines;
 use archipel_transport::origin::{OriginError, OriginProtocol, OriginReply, OriginRequest};
 use base64::Engine as _;
@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, Version};
 
 use crate::cache::{Plan, codings};
 use crate::exchange::Exchange;
+use crate::overload::Permit;
 use crate::route::Route;
 
 const SEC_WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
@@ -159,19 +160,44 @@ fn is_idempotent(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE)
 }
 
-/// Sends the request. Sends it again only where nothing of it can have been acted upon: the method is idempotent, the
-/// connection was an old one that broke before a byte of reply came, and no byte of the body was taken.
+/// Sends the request, once its origin can take it.
 pub(crate) async fn fetch(
     ex: &mut Exchange,
     route: &Route,
-    mut request: OriginRequest,
+    plan: &Plan,
+    request: OriginRequest,
 ) -> Result<OriginReply, OriginError> {
     #[cfg(test)]
     if let Some(reply) = crate::model_tests::origin_reply(&request) {
         return reply;
     }
+    let stands_in = |ex: &Exchange| plan.has_stand_in(ex, &route.zone);
+    let mut permit = route.origin.guard.admit(ex, stands_in).await?;
+    let asked = Instant::now();
+    ex.times.origin_asked = Some(asked);
+    let outcome = send(ex, route, request, &mut permit).await;
+    match &outcome {
+        Ok((reply, sent)) => {
+            ex.times.origin_replied = Some(Instant::now());
+            ex.origin_status = Some(reply.status);
+            let whole = ex.received.as_ref().map_or(Some(*sent), |meter| meter.ended());
+            permit.answered(reply.status, whole.map(|whole| whole.max(*sent)));
+        }
+        Err(error) => permit.failed(error),
+    }
+    outcome.map(|(reply, _)| reply)
+}
+
+/// Sends the request. Sends it again only where nothing of it can have been acted upon: the method is idempotent, the
+/// connection was an old one that broke before a byte of reply came, and no byte of the body was taken. Beside the reply comes when it
+/// was sent.
+async fn send(
+    ex: &mut Exchange,
+    route: &Route,
+    mut request: OriginRequest,
+    permit: &mut Permit<'_>,
+) -> Result<(OriginReply, Instant), OriginError> {
     let worker = ex.worker.clone();
-    ex.times.origin_asked = Some(Instant::now());
     let mut retries = 0;
     loop {
         worker.metrics.origin_requests.add(1);
@@ -182,14 +208,12 @@ pub(crate) async fn fetch(
             // Boxed, so that an exchange that need not connect does not carry the room for it.
             None => Box::pin(worker.pool.open(&route.origin, route.limits)).await?,
         };
+        let sent = Instant::now();
         let idempotent = is_idempotent(&request.method);
         let may_repeat = taken.reused && retries < route.retries_max;
-        let failed = match taken.link.send(request, route.timeouts, &ex.asked.interim, taken.ticket).await {
-            Ok(reply) => {
-                ex.times.origin_replied = Some(Instant::now());
-                ex.origin_status = Some(reply.status);
-                return Ok(reply);
-            }
+        let sending = taken.link.send(request, route.timeouts, &ex.asked.interim, taken.ticket);
+        let failed = match while_whole(sending, ex.received.as_deref(), permit).await {
+            Ok(reply) => return Ok((reply, sent)),
             Err(failed) => failed,
         };
         match failed.unsent {
@@ -207,4 +231,18 @@ pub(crate) async fn fetch(
             }
         }
     }
+}
+
+/// Waits for the head of a reply, and keeps the permit informed of whether all of the request is there.
+async fn while_whole<T>(sending: impl Future<Output = T>, body: Option<&BodyMeter>, permit: &mut Permit<'_>) -> T {
+    let Some(meter) = body else { return sending.await };
+    let mut sending = std::pin::pin!(sending);
+    std::future::poll_fn(|cx| {
+        let polled = sending.as_mut().poll(cx);
+        if polled.is_pending() {
+            permit.is_whole(meter.ended().is_some());
+        }
+        polled
+    })
+    .await
 }

@@ -53,7 +53,7 @@ pub(crate) async fn from_origin(ex: &mut Exchange, plan: cache::Plan) -> Control
     shield::rates::to_origin(ex)?;
     let route = route::stage(ex)?;
     let asked = origin::request(ex, &route, &plan);
-    let mut reply = origin::fetch(ex, &route, asked).await;
+    let mut reply = origin::fetch(ex, &route, &plan, asked).await;
     if let Ok(reply) = &mut reply {
         firewall::managed::inspect(ex, reply).await?;
     }

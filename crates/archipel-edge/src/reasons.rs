@@ -127,6 +127,8 @@ pub const FAMILIES: &[Family] = &[
             ("max_stale", "the request's max-stale"),
             ("origin_error", "instead of an error of the origin"),
             ("origin_unreachable", "the origin gave no reply"),
+            ("origin_down", "the origin is left alone, as it was down a moment ago"),
+            ("origin_overloaded", "the origin has as much to do as it can"),
             ("always_online", "the zone is always online"),
         ],
     },
@@ -146,6 +148,7 @@ pub const FAMILIES: &[Family] = &[
         reasons: &[
             ("background_revalidations_max", "as many as `limits.background_revalidations_max` allows are under way"),
             ("under_way", "somebody fetches it already"),
+            ("origin_down", "the origin is left alone, as it was down a moment ago"),
         ],
     },
 ];

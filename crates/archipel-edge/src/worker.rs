@@ -37,6 +37,8 @@ const TICK: Duration = Duration::from_millis(250);
 pub struct Worker {
     /// What all workers share.
     pub node: Arc<Node>,
+    /// Its place among the workers.
+    pub(crate) number: usize,
     /// Counters.
     pub metrics: Arc<WorkerMetrics>,
     /// The access log, unless it is off.
@@ -54,6 +56,7 @@ impl Worker {
         let log = node.log.clone().map(WorkerLog::new);
         let traces = Traces::new(&node.live().snapshot.node.traces);
         Arc::new(Self {
+            number: node.live().guards.worker(),
             pool: Pool::new(metrics.clone()),
             metrics,
             log,
@@ -75,6 +78,7 @@ impl Worker {
                 log.tick(&worker.metrics);
             }
             worker.pool.sweep();
+            worker.node.live().guards.tick(worker.number);
             worker.node.store.reclaim(RECLAIM_SLOTS);
             worker.node.store.shrink_zones(RECLAIM_SLOTS);
             if worker.traces.has_spans() {
@@ -146,6 +150,7 @@ impl Edge {
             tier: None,
             reason: None,
             refused: false,
+            for_nobody: false,
             origin_status: None,
             origin_asked_alike: false,
             status: None,
@@ -182,6 +187,7 @@ pub(crate) fn imagined(worker: Arc<Worker>, asked: Asked, client: IpAddr) -> Exc
         tier: None,
         reason: None,
         refused: false,
+        for_nobody: false,
         origin_status: None,
         origin_asked_alike: false,
         status: None,

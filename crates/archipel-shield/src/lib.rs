@@ -10,3 +10,4 @@
 
 pub mod detector;
 pub mod limits;
+pub mod overload;

@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -37,6 +38,25 @@ pub enum BodyError {
     Abandoned,
 }
 
+/// How far a body is, also for those who do not have it any more.
+#[derive(Debug, Default)]
+pub struct BodyMeter {
+    bytes: AtomicU64,
+    ended: OnceLock<Instant>,
+}
+
+impl BodyMeter {
+    /// Bytes read so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// When all of it had been read, or it failed.
+    pub fn ended(&self) -> Option<Instant> {
+        self.ended.get().copied()
+    }
+}
+
 pub(crate) enum Kind {
     Empty,
     Full(Option<Bytes>),
@@ -52,7 +72,7 @@ pub struct RequestBody {
     received: u64,
     bytes_max: u64,
     done: bool,
-    meter: Option<Arc<AtomicU64>>,
+    meter: Option<Arc<BodyMeter>>,
     /// What was read before anybody took it.
     ahead: Option<Box<Ahead>>,
 }
@@ -106,8 +126,8 @@ impl RequestBody {
         self.received
     }
 
-    /// A count of the bytes read that outlives the body; `None` where there is no body.
-    pub fn meter(&mut self) -> Option<Arc<AtomicU64>> {
+    /// How far it is, for later; `None` where there is no body.
+    pub fn meter(&mut self) -> Option<Arc<BodyMeter>> {
         (!self.is_empty()).then(|| self.meter.get_or_insert_default().clone())
     }
 
@@ -190,7 +210,10 @@ impl RequestBody {
                 if let Some(data) = frame.data_ref() {
                     self.received += data.len() as u64;
                     if let Some(meter) = &self.meter {
-                        meter.fetch_add(data.len() as u64, Ordering::Relaxed);
+                        meter.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+                        if self.length.is_some_and(|length| self.received >= length) {
+                            meter.ended.get_or_init(Instant::now);
+                        }
                     }
                     if self.received > self.bytes_max {
                         self.done = true;
@@ -201,6 +224,9 @@ impl RequestBody {
             }
             other => {
                 self.done = true;
+                if let Some(meter) = &self.meter {
+                    meter.ended.get_or_init(Instant::now);
+                }
                 Poll::Ready(other)
             }
         }

@@ -15,7 +15,7 @@ async fn check(pieces: &[&'static [u8]], bytes_max: usize, content: &[u8], trunc
     assert_eq!(again, peeked);
     let (taken, _) = body.collect(usize::MAX).await.expect("all of it");
     assert_eq!(&*taken, &*whole);
-    assert_eq!(meter.load(Ordering::Relaxed), whole.len() as u64, "each byte counts once");
+    assert_eq!(meter.bytes(), whole.len() as u64, "each byte counts once");
 }
 
 #[tokio::test]

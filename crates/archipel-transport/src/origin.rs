@@ -114,6 +114,12 @@ pub enum OriginError {
     /// No connection was free within the limits.
     #[error("all connections to the origin are in use")]
     LimitReached,
+    /// It is left alone for so long, as it was down a moment ago.
+    #[error("the origin is down, and is left alone for a while")]
+    LeftAlone(Duration),
+    /// It has as much to do as it can, and so has the queue of those who wait.
+    #[error("the origin has as much to do as it can")]
+    Overloaded,
 }
 
 impl OriginError {
@@ -133,7 +139,8 @@ impl OriginError {
             OriginError::BadResponse(BadResponse::TooLarge) => "http_response_header_section_size",
             OriginError::BadResponse(_) | OriginError::Interim | OriginError::Http2(_) => "http_protocol_error",
             OriginError::RequestBody(_) => "http_request_error",
-            OriginError::LimitReached => "connection_limit_reached",
+            OriginError::LimitReached | OriginError::Overloaded => "connection_limit_reached",
+            OriginError::LeftAlone(_) => "destination_unavailable",
         }
     }
 
@@ -144,7 +151,9 @@ impl OriginError {
             | OriginError::ConnectTimeout
             | OriginError::ResponseTimeout
             | OriginError::WriteTimeout => StatusCode::GATEWAY_TIMEOUT,
-            OriginError::LimitReached => StatusCode::SERVICE_UNAVAILABLE,
+            OriginError::LimitReached | OriginError::LeftAlone(_) | OriginError::Overloaded => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             OriginError::RequestBody(BodyError::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
             OriginError::RequestBody(BodyError::TimedOut) => StatusCode::REQUEST_TIMEOUT,
             OriginError::RequestBody(_) => StatusCode::BAD_REQUEST,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use archipel_config::Snapshot;
-use archipel_edge::{Node, TierStored};
+use archipel_edge::{Node, OriginStatus, TierStored};
 use archipel_transport::tls::certificates::CertificateTable;
 use clap::CommandFactory as _;
 
@@ -258,9 +258,38 @@ pub fn status(which: &WhichNode) -> anyhow::Result<ExitCode> {
         say::thousands(answer.refused),
         say::thousands(answer.connections_open),
     ));
+    origins(&mut text, &answer.origins);
     cache_of_zones(&mut text, &answer.cache);
     say::out(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Origins that `status` shows, those that are down first; `--json` has all.
+const STATUS_ORIGINS_MAX: usize = 10;
+
+fn origins(text: &mut String, all: &[OriginStatus]) {
+    let mut all: Vec<&OriginStatus> = all.iter().collect();
+    all.sort_by_key(|origin| (origin.state == "closed", std::cmp::Reverse(origin.waiting)));
+    for origin in all.iter().take(STATUS_ORIGINS_MAX) {
+        let state = match origin.state.as_str() {
+            "open" => "DOWN, left alone",
+            "half_open" => "DOWN, asked now and then",
+            _ => "up",
+        };
+        let limit =
+            if origin.limit > 0 { format!(" of at most {}", say::thousands(origin.limit)) } else { String::new() };
+        let shed: u64 = origin.shed.values().sum();
+        text.push_str(&format!(
+            "  origin {}: {state}; {} in flight{limit}, {} waiting, {} not sent\n",
+            origin.origin,
+            say::thousands(origin.in_flight),
+            say::thousands(origin.waiting),
+            say::thousands(shed),
+        ));
+    }
+    if let Some(more) = all.len().checked_sub(STATUS_ORIGINS_MAX).filter(|more| *more > 0) {
+        text.push_str(&format!("  and {}: see --json\n", plural(more, "origin")));
+    }
 }
 
 /// Zones whose part of the cache `status` shows; `--json` has all.

@@ -46,6 +46,12 @@ pub(super) fn refresh(ex: &Exchange, zone: &LiveZone, stored: &Arc<Stored<Meta>>
     if ex.conn.is_none() {
         return;
     }
+    // Where nothing is sent there is nothing to begin.
+    let origin = ex.rules.as_ref().and_then(|rules| rules.route.as_ref()).unwrap_or(&zone.origin);
+    if origin.guard.is_down() {
+        ex.count(reasons::BACKGROUND_SKIPPED, "origin_down");
+        return;
+    }
     let places_max = ex.live.snapshot.node.limits.background_revalidations_max;
     let Some(place) = Place::take(&ex.worker.node, places_max) else {
         ex.count(reasons::BACKGROUND_SKIPPED, "background_revalidations_max");
@@ -62,6 +68,7 @@ pub(super) fn refresh(ex: &Exchange, zone: &LiveZone, stored: &Arc<Stored<Meta>>
     };
     ex.worker.metrics.revalidations_in_background.add(1);
     let mut background = background(ex);
+    background.for_nobody = true;
     let mut plan = Plan::new(Kind::Whole(Some(stored.clone())), Forward::Stale, lead.stamp());
     plan.lead = Some(lead);
     tokio::spawn(async move {
@@ -121,7 +128,7 @@ impl Rest {
         let plan = Plan::of(Kind::Piece(Box::new(self.facts.clone()), range, Some(self.length)), &self.ex);
         let route = Route::of(&self.ex, &self.zone);
         let request = origin::request(&mut self.ex, &route, &plan);
-        let mut reply = origin::fetch(&mut self.ex, &route, request).await.ok()?;
+        let mut reply = origin::fetch(&mut self.ex, &route, &plan, request).await.ok()?;
         if managed::inspect(&mut self.ex, &mut reply).await.is_break() || self.ex.unjudged.is_some() {
             return None;
         }

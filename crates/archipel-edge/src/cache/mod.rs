@@ -7,6 +7,7 @@
 //! - [`parts`]: replies to range requests, stored as parts;
 //! - [`slices`]: large objects in slices;
 //! - [`rules`]: what the zone's rules change for a request: policy, key, bypass;
+//! - [`stand_in`]: what answers where the origin does not;
 //! - [`equivalents`]: stored responses that answer other queries too;
 //! - [`disk`], [`codec`]: the disk tier, and what the policy keeps as bytes on it;
 //! - [`deliver`]: replies made from stored responses: ranges, preconditions, `Age`, `Cache-Status`;
@@ -29,6 +30,7 @@ pub(crate) mod rules;
 mod slices;
 mod slices_body;
 mod slices_fetch;
+mod stand_in;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use archipel_http::fields::Fields as _;
 use archipel_http::no_vary_search::NoVarySearch;
 use archipel_http::policy::{BrowserTtl, SetCookie};
 use archipel_http::range::ByteRange;
-use archipel_http::reuse::{self, OriginFailure, StaleRefused};
+use archipel_http::reuse::{self, OriginFailure};
 use archipel_http::storage::{self, NotStored, Storable, StoreRequest};
 use archipel_http::stored::StoredMeta;
 use archipel_http::targeted::ResponseControl;
@@ -24,7 +24,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::deliver::{self, Served};
 use super::slices_fetch::streamed;
-use super::{Form, Kind, Meta, Plan, codings, disk, fill, key_of, key_ref, parts, slices};
+use super::{Form, Kind, Meta, Plan, codings, disk, fill, key_of, key_ref, parts, slices, stand_in};
 use crate::clock::SystemTime;
 use crate::error_page::{self, Failure};
 use crate::exchange::{CacheResult, Exchange, unix};
@@ -69,7 +69,9 @@ pub(crate) async fn on_reply(
             },
         }
     }
-    if let Some(answer) = stale_for_error(ex, &zone, &mut plan, OriginFailure::Status(reply.status)) {
+    if let Some(answer) =
+        stand_in::for_error(ex, &zone, &mut plan, (OriginFailure::Status(reply.status), "origin_error"))
+    {
         return ControlFlow::Continue(answer);
     }
     let (mut plan, reply) = match parts::on_reply(ex, &zone, plan, reply) {
@@ -115,7 +117,7 @@ async fn asked_again(
     ex.count(reasons::REVALIDATIONS, "other_response");
     plan.kind = Kind::Whole(None);
     let again = origin::request(ex, route, plan);
-    ControlFlow::Continue(match Box::pin(origin::fetch(ex, route, again)).await {
+    ControlFlow::Continue(match Box::pin(origin::fetch(ex, route, plan, again)).await {
         Ok(mut again) => {
             managed::inspect_anew(ex, &mut again).await?;
             Ok(again)
@@ -179,7 +181,7 @@ fn may_be_stored_post(ex: &Exchange, zone: &LiveZone, reply: &OriginReply) -> bo
 
 /// No reply to a request that others may wait for: something stale where that is allowed, else the error, of which they hear.
 fn failed_leading(ex: &mut Exchange, zone: &Arc<LiveZone>, mut plan: Plan, error: OriginError) -> Reply {
-    if let Some(answer) = stale_for_failure(ex, zone, &mut plan, &error) {
+    if let Some(answer) = stand_in::for_failure(ex, zone, &mut plan, &error) {
         return answer;
     }
     let error = Arc::new(error);
@@ -191,17 +193,10 @@ fn failed_leading(ex: &mut Exchange, zone: &Arc<LiveZone>, mut plan: Plan, error
 
 /// No reply, to a request that nobody waits for.
 pub(super) fn failed(ex: &mut Exchange, zone: &Arc<LiveZone>, mut plan: Plan, error: &OriginError) -> Reply {
-    match stale_for_failure(ex, zone, &mut plan, error) {
+    match stand_in::for_failure(ex, zone, &mut plan, error) {
         Some(answer) => answer,
         None => no_reply(ex, zone, &plan, error),
     }
-}
-
-fn stale_for_failure(ex: &mut Exchange, zone: &Arc<LiveZone>, plan: &mut Plan, error: &OriginError) -> Option<Reply> {
-    if matches!(error, OriginError::RequestBody(_)) {
-        return None;
-    }
-    stale_for_error(ex, zone, plan, OriginFailure::Unreachable)
 }
 
 fn no_reply(ex: &mut Exchange, zone: &LiveZone, plan: &Plan, error: &OriginError) -> Reply {
@@ -225,50 +220,6 @@ fn no_reply(ex: &mut Exchange, zone: &LiveZone, plan: &Plan, error: &OriginError
         ex.reason = Some(failure.reason);
     }
     reply
-}
-
-/// A stored response that may stand in for a failure (RFC 9111 section 4.2.4, RFC 5861 section 4).
-fn stale_for_error(ex: &mut Exchange, zone: &Arc<LiveZone>, plan: &mut Plan, failure: OriginFailure) -> Option<Reply> {
-    let stored = plan.stale()?.clone();
-    if matches!(stored.meta.form, Form::Sliced(_)) && !slices::is_all_stored(ex, zone, &stored) {
-        return None;
-    }
-    let now = unix(SystemTime::now());
-    let (headers, facts, policy) = (&ex.asked.headers, &stored.meta.facts, ex.policy(zone));
-    let refused = match reuse::may_serve_stale_on_error(headers, facts, failure, policy, now) {
-        Ok(age) => Ok((age, false)),
-        Err(refused) => match reuse::may_serve_always_online(headers, facts, failure, policy, now) {
-            Ok(age) => Ok((age, true)),
-            Err(_) => Err(refused),
-        },
-    };
-    let (age, always_online) = match refused {
-        Ok(served) => served,
-        // A reply that is no error needs nobody to stand in for it.
-        Err(StaleRefused::NotAnError) => return None,
-        Err(refused) => {
-            ex.count(reasons::STALE_REFUSED, refused.as_str());
-            return None;
-        }
-    };
-    if let Some(guard) = plan.lead.take() {
-        guard.publish_stored(&stored);
-    }
-    let (forward_status, detail) = match failure {
-        OriginFailure::Status(status) => (Some(status.as_u16()), "origin_error"),
-        OriginFailure::Unreachable => (None, "origin_unreachable"),
-    };
-    let detail = if always_online { "always_online" } else { detail };
-    ex.count(reasons::STALE_SERVED, detail);
-    let served = Served {
-        result: CacheResult::Stale,
-        forward: Some(plan.why),
-        forward_status,
-        is_stored: false,
-        collapsed: plan.collapsed,
-        detail: Some(detail),
-    };
-    Some(deliver::stored(ex, zone, &stored, age, &served))
 }
 
 /// 304 to our own condition: the stored response lives on with new fields. `None` where the 304 speaks of another.

@@ -235,7 +235,7 @@ impl Fetcher {
         let plan = Plan::of(Kind::Piece(Box::new(self.manifest.meta.facts.clone()), range, complete), &self.ex);
         let route = Route::of(&self.ex, &self.zone);
         let request = origin::request(&mut self.ex, &route, &plan);
-        origin::fetch(&mut self.ex, &route, request).await
+        origin::fetch(&mut self.ex, &route, &plan, request).await
     }
 }
 

@@ -11,7 +11,7 @@ pub mod server;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use archipel_edge::TierStored;
+use archipel_edge::{OriginStatus, TierStored};
 use serde::{Deserialize, Serialize};
 
 /// Largest request body on the control socket in bytes.
@@ -184,6 +184,9 @@ pub struct StatusAnswer {
     /// What zones have in the cache; those with most come first. Without a name: zones that are no longer configured.
     #[serde(default)]
     pub cache: Vec<ZoneCacheAnswer>,
+    /// How the origins stand that were ever asked for something.
+    #[serde(default)]
+    pub origins: Vec<OriginStatus>,
 }
 
 /// What a zone has in the cache.

@@ -226,6 +226,7 @@ impl Running {
             hits: live.hits,
             refused: live.refused,
             cache: self.node.zones_stored().into_iter().map(cache_of).collect(),
+            origins: self.node.origins(),
         }
     }
 
