@@ -1,5 +1,5 @@
 //! The firewall's body parsers: whatever the bytes and however they are cut, the same events and the same error, within the
-//! limits.
+//! limits; and the beginning of a sound body is sound.
 
 use archipel_waf::body::{BodyError, BodyLimits, FilePart, MultipartFlags, Parser, Sink, cookies, query};
 
@@ -76,7 +76,14 @@ impl Sink for Told {
     }
 }
 
-type Outcome = (Told, Result<(), BodyError>, Option<MultipartFlags>, bool);
+#[derive(Debug, PartialEq, Eq)]
+struct Outcome {
+    told: Told,
+    end: Result<(), BodyError>,
+    flags: Option<MultipartFlags>,
+    percent_invalid: bool,
+    left_out: Option<BodyError>,
+}
 
 fn feed<'a>(mut parser: Parser, chunks: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
     let mut told = Told::default();
@@ -89,17 +96,28 @@ fn feed<'a>(mut parser: Parser, chunks: impl IntoIterator<Item = &'a [u8]>) -> O
     let end = parser.finish(&mut told);
     assert!(first.is_none() || end.as_ref().err() == first.as_ref(), "the end gives the error that was found before");
     let (flags, percent_invalid) = (parser.multipart_flags().cloned(), parser.percent_invalid());
-    (told, end, flags, percent_invalid)
+    Outcome { told, end, flags, percent_invalid, left_out: parser.left_out().cloned() }
+}
+
+/// The beginning of a body that goes on.
+fn cut(mut parser: Parser, beginning: &[u8]) {
+    let mut told = Told::default();
+    let read = parser.push(beginning, &mut told).and_then(|()| parser.cut(&mut told));
+    assert_eq!(read, Ok(()), "the beginning of what is sound is sound");
 }
 
 fn check(parser: impl Fn() -> Parser, bytes: &[u8]) -> Outcome {
     let whole = feed(parser(), [bytes]);
-    assert!(whole.0.arguments <= LIMITS.arguments_max && whole.0.files <= LIMITS.files_max);
-    assert!(whole.0.attributes <= LIMITS.attributes_max);
+    let told = &whole.told;
+    assert!(told.arguments <= LIMITS.arguments_max.max(LIMITS.parts_max) && told.files <= LIMITS.files_max);
+    assert!(told.attributes <= LIMITS.attributes_max);
     assert_eq!(feed(parser(), bytes.chunks(1)), whole, "byte by byte");
     for pause in pauses(bytes) {
         let (head, tail) = bytes.split_at(pause);
         assert_eq!(feed(parser(), [head, tail]), whole, "with a pause at {pause}");
+        if whole.end.is_ok() {
+            cut(parser(), head);
+        }
     }
     whole
 }
@@ -109,10 +127,12 @@ fn check(parser: impl Fn() -> Parser, bytes: &[u8]) -> Outcome {
 /// # Panics
 /// When how a form is cut makes a difference, or a query string is read otherwise than a form.
 pub fn body_form(bytes: &[u8]) {
-    let (told, error, _, invalid) = check(|| Parser::urlencoded(b'&', &LIMITS), bytes);
+    let form = check(|| Parser::urlencoded(b'&', &LIMITS), bytes);
     let mut of_query = Told::default();
-    assert_eq!(query(bytes, b'&', &LIMITS, &mut of_query), error.map(|()| invalid));
-    assert_eq!(of_query, told);
+    // Of a query, more arguments are an error.
+    let end = form.end.and(form.left_out.map_or(Ok(form.percent_invalid), Err));
+    assert_eq!(query(bytes, b'&', &LIMITS, &mut of_query), end);
+    assert_eq!(of_query, form.told);
     cookies(bytes, |name, value| {
         assert!(!name.is_empty() && name.len() + value.len() <= bytes.len());
         assert!(!name.contains(&b'=') && !value.contains(&b';'));
@@ -127,9 +147,9 @@ pub fn body_multipart(bytes: &[u8]) {
     let at = bytes.iter().position(|&byte| byte == b'\n').unwrap_or(0);
     let (content_type, body) = bytes.split_at(at);
     let body = body.strip_prefix(b"\n").unwrap_or(body);
-    let (_, error, flags, _) = check(|| Parser::multipart(content_type, &LIMITS), body);
-    let flags = flags.expect("a multipart parser has flags");
-    assert_eq!(error.is_err(), flags.error);
+    let outcome = check(|| Parser::multipart(content_type, &LIMITS), body);
+    let flags = outcome.flags.expect("a multipart parser has flags");
+    assert_eq!(outcome.end.is_err(), flags.error);
     assert!(!flags.error || flags.strict_error());
 }
 

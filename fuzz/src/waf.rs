@@ -95,6 +95,9 @@ fn judge(rules: &Arc<RuleSet>, bytes: &[u8], prefilter: bool, scratch: Scratch, 
     }
     let mut verdicts = vec![transaction.request_headers()];
     verdicts.extend(body.chunks(chunk).map(|chunk| transaction.request_body(chunk)).last());
+    if bytes.len() % 3 == 2 {
+        transaction.request_body_truncated();
+    }
     verdicts.push(transaction.request_end());
     transaction.response_status(200, b"HTTP/1.1");
     verdicts.push(transaction.response_headers());

@@ -115,7 +115,7 @@ impl Target {
     /// Continues a sentence that begins with the setting, and says what to write instead.
     pub fn parse(text: &str) -> Result<Self, (&'static str, String)> {
         let (collection, member) = text.split_once(':').map_or((text, None), |(name, member)| (name, Some(member)));
-        let Some(collection) = COLLECTIONS.iter().find(|known| known.eq_ignore_ascii_case(collection)) else {
+        let Some(&collection) = COLLECTIONS.iter().find(|known| known.eq_ignore_ascii_case(collection)) else {
             let help = match member {
                 None => format!("for the parameter of that name write {}", quote(&format!("ARGS:{text}"))),
                 Some(_) => format!("the collections are {}", COLLECTIONS.join(", ")),
@@ -124,12 +124,14 @@ impl Target {
         };
         let plain = |member: &str| {
             let shape = |byte: u8| byte.is_ascii_graphic() && !b"'\"\\,;|!&%".contains(&byte);
-            !member.is_empty() && member.len() <= NAME_BYTES_MAX && member.bytes().all(shape)
+            // A name that begins with a slash would be a regular expression.
+            let named = if collection == "XML" { matches!(member, "/*" | "//@*") } else { !member.starts_with('/') };
+            named && !member.is_empty() && member.len() <= NAME_BYTES_MAX && member.bytes().all(shape)
         };
         if member.is_some_and(|member| !plain(member)) {
             let help = format!(
-                "at most {NAME_BYTES_MAX} visible characters without quotes, commas, semicolons and `| ! & % \\`; exclude \
-                 the collection by path instead"
+                "at most {NAME_BYTES_MAX} visible characters without quotes, commas, semicolons and `| ! & % \\`, no slash \
+                 first, and of XML `/*` (text) or `//@*` (attributes); exclude the collection by path instead"
             );
             return Err(("has a name that rules cannot be told of", help));
         }

@@ -101,8 +101,9 @@ pub(super) fn stage(ex: &mut Exchange, access: &Access, mode: FirewallMode) -> C
             action: word(rule.action),
             matched: Some(matched),
             score: None,
+            more: event::More::default(),
         };
-        event::record(ex, &finding, mode);
+        event::record(ex, finding, mode);
         match rule.action {
             AccessAction::Allow => return ControlFlow::Continue(Verdict::Allow),
             AccessAction::Log => continue,

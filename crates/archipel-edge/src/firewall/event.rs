@@ -53,6 +53,60 @@ impl Serialize for Source {
     }
 }
 
+/// What an exclusion has to name so that a managed rule does not find what it found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Targets {
+    /// Names such as `ARGS:comment`; none where only the whole rule can be excluded.
+    #[serde(rename = "targets", skip_serializing_if = "<[_]>::is_empty")]
+    pub names: Box<[Box<str>]>,
+    /// There were more.
+    #[serde(rename = "targets_cut", skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
+}
+
+/// What events of the managed rules have besides.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct More {
+    /// What an exclusion could name of the finding.
+    #[serde(flatten)]
+    pub targets: Targets,
+    /// What else was found in the request, and left no event of its own.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub further: Box<[Further]>,
+    /// How many more findings there were.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unlisted: usize,
+}
+
+/// A finding without an event of its own.
+#[derive(Clone, Debug, Serialize)]
+pub struct Further {
+    /// The rule's id.
+    pub rule: Box<str>,
+    /// What the rule is for.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub description: Box<str>,
+    /// What matched.
+    pub field: Box<str>,
+    /// What an exclusion could name of it.
+    #[serde(flatten)]
+    pub targets: Targets,
+}
+
+impl Targets {
+    /// These names, as they may be kept.
+    pub(crate) fn new<'a>(names: impl Iterator<Item = &'a [u8]>, cut: bool) -> Self {
+        Self { names: names.map(|name| shown(&String::from_utf8_lossy(name))).collect(), cut }
+    }
+}
+
+impl Further {
+    /// A finding, as it may be kept.
+    pub(crate) fn new(rule: String, description: &str, field: &str, targets: Targets) -> Self {
+        Self { rule: rule.into(), description: shown(description), field: shown(field), targets }
+    }
+}
+
 /// What a rule found, before it is tied to an exchange.
 #[derive(Debug)]
 pub(crate) struct Finding<'a> {
@@ -68,6 +122,8 @@ pub(crate) struct Finding<'a> {
     pub(crate) matched: Option<(&'a str, String)>,
     /// The score of the managed rules.
     pub(crate) score: Option<u32>,
+    /// What else there is to say of a finding of the managed rules.
+    pub(crate) more: More,
 }
 
 /// One event.
@@ -110,6 +166,14 @@ pub struct FirewallEvent {
     /// The score of the managed rules.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<u32>,
+    /// What else there is to say of a finding of the managed rules.
+    #[serde(flatten)]
+    pub more: More,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl fmt::Display for FirewallEvent {
@@ -140,12 +204,16 @@ impl fmt::Display for FirewallEvent {
         if let Some(score) = self.score {
             write!(f, ", score {score}")?;
         }
+        let further = self.more.further.len() + self.more.unlisted;
+        if further > 0 {
+            write!(f, ", {further} further findings")?;
+        }
         write!(f, ", request {}", self.request_id)
     }
 }
 
 /// Records what a rule found: in the ring, in the metrics, and in an explanation.
-pub(crate) fn record(ex: &mut Exchange, finding: &Finding<'_>, mode: FirewallMode) {
+pub(crate) fn record(ex: &mut Exchange, finding: Finding<'_>, mode: FirewallMode) {
     let Some(zone) = ex.zone.clone() else { return };
     ex.note("firewall", finding.action, || {
         let what = if mode == FirewallMode::Log { "would, in block mode: " } else { "" };
@@ -173,11 +241,13 @@ pub(crate) fn record(ex: &mut Exchange, finding: &Finding<'_>, mode: FirewallMod
         country,
         method: shown(ex.asked.method.as_str()),
         host: shown(&ex.asked.authority),
-        path: shown(ex.asked.path()),
+        // As the rules saw it: before rewrites.
+        path: shown(ex.asked.visitor_target().split('?').next().unwrap_or("/")),
         request_id: std::str::from_utf8(&request_id).unwrap_or_default().into(),
         field,
         value,
         score: finding.score,
+        more: finding.more,
     };
     ex.worker.metrics.firewall.push(event, ex.live.snapshot.node.firewall.events_max);
 }

@@ -248,8 +248,9 @@ fn judge_custom(ex: &mut Exchange, custom: &CustomRules, mode: FirewallMode) -> 
                 action: does,
                 matched,
                 score: None,
+                more: event::More::default(),
             };
-            event::record(ex, &finding, mode);
+            event::record(ex, finding, mode);
         }
         match &rule.does {
             Does::Log => {}

@@ -1,7 +1,8 @@
 //! What rules do when they match.
 
 use crate::program::{
-    Act, Change, Ctl, Disruptive, Mode, Place, Processor, Record, Rule, RuleIndex, SetVar, Test, Text, integer, scalar,
+    Act, Change, Ctl, Disruptive, Mode, Place, Processor, Record, Rule, RuleIndex, SetVar, Store, Test, Text, Variable,
+    integer, scalar,
 };
 
 use super::evaluate::{Flow, Run};
@@ -56,7 +57,11 @@ impl Run<'_> {
         }
         buffer.extend_from_slice(item.variable.name().as_bytes());
         let name = match item.name {
-            Name::None => None,
+            Name::None => match item.variable {
+                Variable::List { store: Store::XmlText, .. } => Some(&b"/*"[..]),
+                Variable::List { store: Store::XmlAttributes, .. } => Some(&b"//@*"[..]),
+                _ => None,
+            },
             Name::Value(name) => Some(self.state.values.get(name)),
             Name::Tx(number) => Some(self.set.tx_names.name(number)),
         };

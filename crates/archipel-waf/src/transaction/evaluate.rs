@@ -28,11 +28,14 @@ pub(super) struct Run<'a> {
     pub pending: u64,
     /// Microseconds of the rule that is evaluated.
     rule_micros: u64,
+    /// Values that its first link found, and where those of its last link begin.
+    pub found_first: usize,
+    pub found_last: usize,
 }
 
 impl<'a> Run<'a> {
     pub(super) fn new(set: &'a RuleSet, state: &'a mut State, clock: &'a dyn Clock) -> Self {
-        Self { set, state, clock, flow: Flow::Next, pending: 0, rule_micros: 0 }
+        Self { set, state, clock, flow: Flow::Next, pending: 0, rule_micros: 0, found_first: 0, found_last: 0 }
     }
 
     /// Evaluates the rules of a phase.
@@ -74,6 +77,7 @@ impl<'a> Run<'a> {
 
     /// A rule, or a link, with what follows it in its chain.
     fn link(&mut self, index: RuleIndex, rule: &Rule) -> bool {
+        self.found_last = self.state.matched.len();
         let matched = if rule.targets.is_empty() {
             self.set_vars(index, rule);
             true
@@ -82,6 +86,9 @@ impl<'a> Run<'a> {
         };
         if !matched {
             return false;
+        }
+        if rule.starter == index {
+            self.found_first = self.state.matched.len();
         }
         if rule.chained {
             let next = index + 1;

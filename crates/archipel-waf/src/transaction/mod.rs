@@ -19,7 +19,7 @@ mod values;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-pub use record::Match;
+pub use record::{Match, TARGETS_MAX};
 pub(crate) use records::Records;
 
 use crate::program::{Allow, Mode, RuleSet};

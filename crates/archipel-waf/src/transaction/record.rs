@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::builtin;
 use crate::program::{About, Rule, RuleIndex, RuleSet};
 
 use super::evaluate::Run;
@@ -10,6 +11,9 @@ use super::values::{EMPTY, ValueId};
 
 /// Matches that one transaction records; further ones count in scores but are not listed.
 pub const MATCHES_MAX: usize = 1000;
+
+/// Names of what one rule found that are kept of it.
+pub const TARGETS_MAX: usize = 16;
 
 /// A rule that matched.
 #[derive(Debug, Clone)]
@@ -21,6 +25,8 @@ pub(super) struct Matched {
     name: ValueId,
     value: ValueId,
     interrupted: bool,
+    targets: Range<usize>,
+    all_targets: bool,
 }
 
 impl Run<'_> {
@@ -52,6 +58,7 @@ impl Run<'_> {
         self.state.texts = texts;
         let (name, value) = self.state.matched.last().map_or((EMPTY, EMPTY), |matched| (matched.name, matched.value));
         let interrupted = self.state.interruption.as_ref().is_some_and(|by| by.rule == Some(rule.id));
+        let (targets, all_targets) = self.targets_found();
         self.state.matches.push(Matched {
             rule: index,
             message: start..middle,
@@ -60,8 +67,50 @@ impl Run<'_> {
             name,
             value,
             interrupted,
+            targets,
+            all_targets,
         });
     }
+
+    /// Keeps the names of what the first link of the rule found, which is what an exclusion can take from it: all of it, or of that what
+    /// the last link picked (`MATCHED_VARS`). False where not all of it is kept.
+    fn targets_found(&mut self) -> (Range<usize>, bool) {
+        let state = &mut *self.state;
+        let start = state.targets.len();
+        let (first, last) = (&state.matched[..self.found_first], &state.matched[self.found_last..]);
+        let picked = last.iter().any(|found| state.values.get(found.name).starts_with(PICKED[0]));
+        let found = if self.found_last > 0 && picked { last } else { first };
+        for found in found {
+            let mut name = state.values.get(found.name);
+            while let Some(own) = PICKED.iter().find_map(|prefix| name.strip_prefix(*prefix)) {
+                name = own;
+            }
+            let Some(name) = excludable(name) else {
+                state.targets.truncate(start);
+                return (start..start, true);
+            };
+            let name = name.to_vec();
+            let id = state.values.intern(&name);
+            if state.targets[start..].contains(&id) {
+                continue;
+            }
+            if state.targets.len() - start == TARGETS_MAX {
+                return (start..state.targets.len(), false);
+            }
+            state.targets.push(id);
+        }
+        (start..state.targets.len(), true)
+    }
+}
+
+/// What stands before the names of what earlier links found.
+const PICKED: [&[u8]; 2] = [b"MATCHED_VARS:", b"MATCHED_VARS_NAMES:"];
+
+/// What an exclusion calls the value of this name. `None` where leaving it out would not stop the rule, or would mean nothing to who
+/// reads it: what rules keep for themselves, and numbers of values.
+fn excludable(name: &[u8]) -> Option<&[u8]> {
+    let name = builtin::origin(name);
+    (!name.starts_with(b"&") && !name.starts_with(b"TX:")).then_some(name)
 }
 
 /// What a later link of the chain says where its first rule says nothing.
@@ -143,6 +192,18 @@ impl<'a> Match<'a> {
     #[must_use]
     pub fn value(&self) -> &'a [u8] {
         self.state.value(self.matched.value)
+    }
+
+    /// What an exclusion has to name so that the rule does not match: `ARGS:name`, of a chain what its first link looks at. None where
+    /// only the whole rule can be excluded.
+    pub fn targets(&self) -> impl ExactSizeIterator<Item = &'a [u8]> {
+        self.state.targets[self.matched.targets.clone()].iter().map(|id| self.state.value(*id))
+    }
+
+    /// Whether [`targets`](Self::targets) are all of them, and not the first [`TARGETS_MAX`].
+    #[must_use]
+    pub fn has_all_targets(&self) -> bool {
+        self.matched.all_targets
     }
 
     /// Whether this rule interrupted the transaction.

@@ -125,6 +125,8 @@ pub(super) struct State {
 
     pub matches: Vec<Matched>,
     pub texts: Vec<u8>,
+    /// Names of what the rules found that matched.
+    pub targets: Vec<ValueId>,
     pub spent: Spent,
 
     pub items: Vec<Item>,
@@ -164,6 +166,7 @@ impl State {
         self.parser = None;
         self.matches.clear();
         self.texts.clear();
+        self.targets.clear();
         self.spent.begin(budget);
         for place in [scalar::MSC_PCRE_ERROR, scalar::MSC_PCRE_LIMITS_EXCEEDED, scalar::URLENCODED_ERROR] {
             self.set_scalar(place, b"0");

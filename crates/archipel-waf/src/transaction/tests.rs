@@ -115,6 +115,47 @@ fn a_match_says_what_and_where() {
 }
 
 #[test]
+fn a_match_says_what_an_exclusion_has_to_name() {
+    let rules = load(concat!(
+        "SecRule ARGS \"@contains x\" \"id:1,phase:2,pass\"\n",
+        "SecRule ARGS|REQUEST_HEADERS:Host \"@contains x\" \"id:2,phase:2,pass,chain\"\n",
+        "SecRule MATCHED_VARS \"@contains y\" \"t:none\"\n",
+        "SecRule REQUEST_HEADERS:Host \"@rx .\" \"id:3,phase:2,pass,chain\"\n",
+        "SecRule ARGS:b \"@contains x\" \"t:none\"\n",
+        "SecRule &ARGS \"@gt 1\" \"id:4,phase:2,pass\"\n",
+        "SecRule ARGS:b \"@rx (.+)\" \"id:5,phase:2,pass,nolog,capture,setvar:'tx.archipel_value_MATCHED_VARS:%{MATCHED_VAR_NAME}=1'\"\n",
+        "SecRule TX:1 \"@contains x\" \"id:6,phase:2,pass\"\n",
+        "SecRule TX:/^archipel_value_/ \"@rx .\" \"id:7,phase:2,pass\"\n",
+        "SecAction \"id:8,phase:2,pass\"\n",
+    ));
+    let request = Request { target: "/?a=x&b=xy&a=xx", headers: &[("Host", "x.example")], body: "" };
+    let (_, transaction) = run(&rules, &request);
+    let found: Vec<(u64, Vec<String>)> = transaction
+        .matches()
+        .map(|found| (found.id(), found.targets().map(|name| String::from_utf8_lossy(name).into_owned()).collect()))
+        .collect();
+    let expected: [(u64, &[&str]); 7] = [
+        (1, &["ARGS:a", "ARGS:b"]),
+        (2, &["ARGS:b"]),
+        (3, &["REQUEST_HEADERS:Host"]),
+        (4, &[]),
+        (6, &[]),
+        (7, &["ARGS:b"]),
+        (8, &[]),
+    ];
+    assert_eq!(
+        found.iter().map(|(id, names)| (*id, names.iter().map(|n| &**n).collect())).collect::<Vec<_>>(),
+        expected.map(|(id, names)| (id, names.to_vec()))
+    );
+    assert!(transaction.matches().all(|found| found.has_all_targets()));
+
+    let many: Vec<String> = (0..=TARGETS_MAX).map(|n| format!("p{n}=x")).collect();
+    let (_, transaction) = run(&rules, &get(&format!("/?{}", many.join("&"))));
+    let found = transaction.matches().next().unwrap();
+    assert_eq!((found.id(), found.targets().len(), found.has_all_targets()), (1, TARGETS_MAX, false));
+}
+
+#[test]
 fn block_does_what_the_defaults_of_the_phase_say() {
     let rule = "SecRule ARGS:a \"@streq 1\" \"id:1,phase:2,block\"\n";
     assert_eq!(run(&load(rule), &get("/?a=1")).0, Verdict::Continue);

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-/// What is suggested of an event.
+/// A finding of a managed rule, with one of the things that an exclusion could name of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// Zone.
@@ -17,12 +17,14 @@ pub struct Seen {
     pub rule: String,
     /// What the rule is for.
     pub description: String,
-    /// What it looked at, such as `ARGS:comment`.
+    /// What it looked at, such as `ARGS:comment`; nothing where only the whole rule can be excluded.
     pub target: Option<String>,
     /// Path, without the query.
     pub path: String,
     /// The visitor.
     pub client: String,
+    /// The request.
+    pub request: String,
 }
 
 /// An exclusion.
@@ -36,8 +38,8 @@ pub struct Suggestion {
     pub target: Option<String>,
     /// Path, `*` for any characters.
     pub path: String,
-    /// Events that it would have spared.
-    pub events: usize,
+    /// Requests with a finding that it would have spared.
+    pub requests: usize,
     /// Visitors who made them.
     pub clients: usize,
     /// What the rules are for.
@@ -49,13 +51,15 @@ const PATHS_MAX: usize = 3;
 
 /// Exclusions for what at least `clients_min` visitors made, those that spare most first.
 pub fn suggest(seen: &[Seen], clients_min: usize) -> Vec<Suggestion> {
-    // By what was looked at first: one parameter that many rules mistake is one exclusion.
-    let mut groups: BTreeMap<(&str, Option<&str>), Vec<&Seen>> = BTreeMap::new();
+    // By what was looked at first: one parameter that many rules mistake is one exclusion. Rules that are excluded as a whole have only
+    // their own places in common.
+    let mut groups: BTreeMap<(&str, Option<&str>, &str), Vec<&Seen>> = BTreeMap::new();
     for event in seen.iter().filter(|event| is_detection(&event.rule)) {
-        groups.entry((&event.zone, event.target.as_deref())).or_default().push(event);
+        let alone = if event.target.is_none() { &*event.rule } else { "" };
+        groups.entry((&event.zone, event.target.as_deref(), alone)).or_default().push(event);
     }
     let mut suggestions = Vec::new();
-    for ((zone, target), events) in groups {
+    for ((zone, target, _), events) in groups {
         for (path, events) in by_path(&events) {
             let distinct = |of: fn(&Seen) -> &String| events.iter().map(|event| of(event)).collect::<BTreeSet<_>>();
             let clients = distinct(|event| &event.client).len();
@@ -67,7 +71,7 @@ pub fn suggest(seen: &[Seen], clients_min: usize) -> Vec<Suggestion> {
                 rules: distinct(|event| &event.rule).into_iter().cloned().collect(),
                 target: target.map(str::to_owned),
                 path,
-                events: events.len(),
+                requests: distinct(|event| &event.request).len(),
                 clients,
                 descriptions: distinct(|event| &event.description)
                     .into_iter()
@@ -77,7 +81,7 @@ pub fn suggest(seen: &[Seen], clients_min: usize) -> Vec<Suggestion> {
             });
         }
     }
-    suggestions.sort_by(|a, b| a.zone.cmp(&b.zone).then(b.events.cmp(&a.events)));
+    suggestions.sort_by(|a, b| a.zone.cmp(&b.zone).then(b.requests.cmp(&a.requests)));
     suggestions
 }
 
@@ -88,18 +92,43 @@ fn is_detection(rule: &str) -> bool {
     !reports && rule != "8100900"
 }
 
+/// Longest path that an event keeps whole, in bytes: one as long may have been cut.
+const PATH_BYTES_MAX: usize = 256;
+
+/// A path of an event as the pattern of an exclusion: what patterns have no sign for is percent-encoded, and of a path that may have
+/// been cut the rest is left open.
+fn as_pattern(path: &str) -> String {
+    let cut = path.len() >= PATH_BYTES_MAX;
+    let mut kept = path.as_bytes();
+    // An escape may have been cut, too.
+    if let Some(at) = kept.iter().rposition(|byte| *byte == b'%').filter(|at| cut && at + 3 > kept.len()) {
+        kept = &kept[..at];
+    }
+    let mut pattern = String::new();
+    for byte in kept {
+        match byte {
+            byte if byte.is_ascii_alphanumeric() || b"/-_.~!$&',;=@%".contains(byte) => pattern.push(char::from(*byte)),
+            byte => drop(write!(pattern, "%{byte:02X}")),
+        }
+    }
+    if cut {
+        pattern.push('*');
+    }
+    pattern
+}
+
 fn by_path<'a>(events: &[&'a Seen]) -> Vec<(String, Vec<&'a Seen>)> {
     let mut paths: BTreeMap<&str, Vec<&'a Seen>> = BTreeMap::new();
     for event in events {
         paths.entry(&event.path).or_default().push(event);
     }
     if paths.len() <= PATHS_MAX {
-        return paths.into_iter().map(|(path, events)| (path.to_owned(), events)).collect();
+        return paths.into_iter().map(|(path, events)| (as_pattern(path), events)).collect();
     }
     let common = paths.keys().copied().reduce(common_beginning).unwrap_or("/");
     // Whole segments: what begins alike by chance is not one place.
     let folder = common.rfind('/').map_or("/", |at| &common[..=at]);
-    vec![(format!("{folder}*"), events.to_vec())]
+    vec![(format!("{}*", as_pattern(folder).trim_end_matches('*')), events.to_vec())]
 }
 
 fn common_beginning<'a>(a: &'a str, b: &str) -> &'a str {
@@ -121,8 +150,8 @@ pub fn to_toml(suggestions: &[Suggestion]) -> String {
             let _ = writeln!(text, "# zones/{}.toml", suggestion.zone);
         }
         let plural = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
-        let (events, clients) = (plural(suggestion.events, "event"), plural(suggestion.clients, "visitor"));
-        let _ = writeln!(text, "\n# {events} from {clients}: {}", suggestion.descriptions.join("; "));
+        let (requests, clients) = (plural(suggestion.requests, "request"), plural(suggestion.clients, "visitor"));
+        let _ = writeln!(text, "\n# {requests} from {clients}: {}", suggestion.descriptions.join("; "));
         let rules = suggestion.rules.iter().map(|rule| quoted(rule)).collect::<Vec<_>>().join(", ");
         let _ =
             writeln!(text, "[[firewall.managed.exclusions]]\nrules = [{rules}]\npath = {}", quoted(&suggestion.path));
@@ -158,6 +187,7 @@ mod tests {
             target: (!target.is_empty()).then(|| target.to_owned()),
             path: path.to_owned(),
             client: client.to_owned(),
+            request: format!("{client} {path}"),
         }
     }
 
@@ -170,7 +200,7 @@ mod tests {
             seen("941100", "ARGS:q", "/search", "192.0.2.9"),
         ];
         let text = to_toml(&suggest(&events, 2));
-        let expected = "# zones/shop.toml\n\n# 2 events from 2 visitors: rule 942100; rule 942200\n\
+        let expected = "# zones/shop.toml\n\n# 2 requests from 2 visitors: rule 942100; rule 942200\n\
                         [[firewall.managed.exclusions]]\nrules = [\"942100\", \"942200\"]\npath = \"/post\"\n\
                         target = \"ARGS:comment\"\n";
         assert_eq!(text, expected);
@@ -190,6 +220,18 @@ mod tests {
     fn text_from_visitors_stays_a_string() {
         let events = [seen("942100", "ARGS:a\"b\\", "/x\n", "192.0.2.1")];
         let text = to_toml(&suggest(&events, 1));
-        assert!(text.contains(r#"path = "/x\u000A""#) && text.contains(r#"target = "ARGS:a\"b\\""#), "{text}");
+        assert!(text.contains(r#"path = "/x%0A""#) && text.contains(r#"target = "ARGS:a\"b\\""#), "{text}");
+    }
+
+    #[test]
+    fn paths_are_patterns_of_themselves() {
+        for (path, pattern) in [
+            ("/a%20b/c", "/a%20b/c"),
+            ("/a+(b):*", "/a%2B%28b%29%3A%2A"),
+            (&format!("/{}%2", "x".repeat(253)), &format!("/{}*", "x".repeat(253))),
+            (&format!("/{}%20", "x".repeat(252)), &format!("/{}%20*", "x".repeat(252))),
+        ] {
+            assert_eq!(as_pattern(path), pattern);
+        }
     }
 }

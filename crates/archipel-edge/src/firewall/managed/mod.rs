@@ -16,7 +16,7 @@ use archipel_config::{FailPolicy, FirewallMode, LongerBodies, Skip};
 use archipel_transport::message::Reply;
 use archipel_transport::origin::OriginError;
 use archipel_waf::transaction::Action;
-use archipel_waf::{Budget, Clock, Connection, Interruption, Scratch, Transaction, Verdict};
+use archipel_waf::{Budget, Clock, Connection, Interruption, Match, Scratch, Transaction, Verdict};
 use http::header::HOST;
 use http::{HeaderValue, StatusCode, Version};
 
@@ -24,14 +24,17 @@ pub(crate) use reply::{inspect, inspect_anew, settle};
 pub use sets::check_managed_rules;
 pub(crate) use sets::{LiveManaged, RuleSets};
 
-use super::event::{self, Finding, Source};
+use super::event::{self, Finding, Further, More, Source, Targets};
 use super::reply::{MANAGED, denied};
 use crate::error_page::{self, Failure};
 use crate::exchange::Exchange;
 use crate::live::LiveZone;
 
-/// Most events that one exchange leaves: what else matched is in its score.
+/// Most events that one exchange leaves; what else was found stands in the last of them.
 const EVENTS_MAX: usize = 8;
+
+/// Findings of one exchange that are told at all; of those over them, how many there were.
+const FINDINGS_MAX: usize = 64;
 
 /// Where the score of a request stands: in the Core Rule Set of version 4, of version 3, and in the built-in rules.
 const INBOUND: [&str; 3] = ["blocking_inbound_anomaly_score", "anomaly_score", "archipel_score"];
@@ -179,7 +182,7 @@ fn begin(ex: &Exchange, managed: &LiveManaged) -> Transaction {
     tx.connection(&connection);
     tx.unique_id(&ex.id_text());
     let asked = &ex.asked;
-    tx.request_line(asked.method.as_str().as_bytes(), asked.path_and_query.as_bytes(), version(asked.version));
+    tx.request_line(asked.method.as_str().as_bytes(), asked.visitor_target().as_bytes(), version(asked.version));
     if !asked.headers.contains_key(HOST) {
         // HTTP/2 has it in a pseudo-header (RFC 9113 section 8.3.1).
         tx.request_header(b"host", asked.authority.as_bytes());
@@ -272,10 +275,17 @@ fn conclude(
 
 fn record(ex: &mut Exchange, tx: &Transaction, mode: FirewallMode, interruption: Option<&Interruption>, score: u32) {
     let action = if interruption.is_some() { "block" } else { "log" };
-    for matched in tx.matches().take(EVENTS_MAX) {
-        let (id, field) = (matched.id().to_string(), String::from_utf8_lossy(matched.variable()).into_owned());
-        let description = String::from_utf8_lossy(matched.message()).into_owned();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let targets = |matched: &Match<'_>| Targets::new(matched.targets(), !matched.has_all_targets());
+    let last = tx.matches().len().min(EVENTS_MAX);
+    for (at, matched) in tx.matches().enumerate().take(EVENTS_MAX) {
+        let (id, field, description) = (matched.id().to_string(), text(matched.variable()), text(matched.message()));
         let value = event::masked(&field, matched.value());
+        let further = |matched: Match<'_>| {
+            let (field, description) = (text(matched.variable()), text(matched.message()));
+            Further::new(matched.id().to_string(), &description, &field, targets(&matched))
+        };
+        let rest = if at + 1 == last { FINDINGS_MAX } else { 0 };
         let finding = Finding {
             source: Source::Managed,
             rule: &id,
@@ -283,8 +293,13 @@ fn record(ex: &mut Exchange, tx: &Transaction, mode: FirewallMode, interruption:
             action,
             matched: Some((&field, value)),
             score: Some(score),
+            more: More {
+                targets: targets(&matched),
+                further: tx.matches().take(rest).skip(EVENTS_MAX).map(further).collect(),
+                unlisted: if rest == 0 { 0 } else { tx.matches().len().saturating_sub(FINDINGS_MAX) },
+            },
         };
-        event::record(ex, &finding, mode);
+        event::record(ex, finding, mode);
     }
 }
 

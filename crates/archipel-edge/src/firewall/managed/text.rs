@@ -4,7 +4,8 @@
 
 use std::fmt::Write as _;
 
-use archipel_config::{ManagedExclusion, ManagedRules};
+use archipel_config::{ManagedExclusion, ManagedRules, RuleSetName};
+use archipel_waf::builtin;
 
 /// The first number of the directives written here: below 100,000, which ModSecurity leaves to the operator, and above what people
 /// use.
@@ -37,7 +38,7 @@ pub(super) fn before(rules: &ManagedRules) -> String {
     text.push_str(PARSERS);
     settings(&mut text, rules);
     for (at, exclusion) in rules.exclusions.iter().enumerate() {
-        exclude(&mut text, FIRST_NUMBER + 1 + at, exclusion);
+        exclude(&mut text, FIRST_NUMBER + 1 + at, exclusion, rules.rules.contains(&RuleSetName::Builtin));
     }
     text
 }
@@ -56,15 +57,20 @@ fn settings(text: &mut String, rules: &ManagedRules) {
     );
 }
 
-/// One exclusion. Without rules and tags it is about all rules.
-fn exclude(text: &mut String, number: usize, exclusion: &ManagedExclusion) {
-    let target = exclusion.target.as_ref().map(ToString::to_string);
+/// One exclusion. Without rules and tags it is about all rules. What is excluded of the request is excluded of the copies, too, that the
+/// built-in rules keep of it.
+fn exclude(text: &mut String, number: usize, exclusion: &ManagedExclusion, builtin: bool) {
+    let of = exclusion.target.as_ref();
+    let copies = of.filter(|_| builtin).and_then(|of| builtin::copies(of.collection, of.member.as_deref()));
+    let targets: Vec<String> = of.map(ToString::to_string).into_iter().chain(copies).collect();
     let mut actions = String::new();
     let mut add = |what: &str, which: &str| {
-        let _ = match &target {
-            Some(target) => write!(actions, ",ctl:ruleRemoveTargetBy{what}={which};{target}"),
-            None => write!(actions, ",ctl:ruleRemoveBy{what}={which}"),
-        };
+        if targets.is_empty() {
+            let _ = write!(actions, ",ctl:ruleRemoveBy{what}={which}");
+        }
+        for target in &targets {
+            let _ = write!(actions, ",ctl:ruleRemoveTargetBy{what}={which};{target}");
+        }
     };
     for range in exclusion.rules.iter().flatten() {
         add("Id", &range.to_string());
@@ -79,24 +85,33 @@ fn exclude(text: &mut String, number: usize, exclusion: &ManagedExclusion) {
     let _ = match &exclusion.path {
         Some(path) => writeln!(
             text,
-            "SecRule REQUEST_FILENAME \"@rx ^{}$\" \"id:{number},phase:1,pass,nolog,t:none{actions}\"",
+            "SecRule REQUEST_FILENAME \"@rx (?s)^{}$\" \"id:{number},phase:1,pass,nolog,t:none{actions}\"",
             pattern(path)
         ),
         None => writeln!(text, "SecAction \"id:{number},phase:1,pass,nolog,t:none{actions}\""),
     };
 }
 
-/// A path in which `*` stands for anything, as a regular expression that can stand between quotes.
+/// A path in which `*` stands for anything, as a regular expression that can stand between quotes. The rules see paths decoded; no
+/// pattern has a `+`, which a query would read as a space.
 fn pattern(path: &str) -> String {
     let mut regex = String::new();
-    for byte in path.bytes() {
-        match byte {
-            b'*' => regex.push_str(".*"),
+    for (at, piece) in path.split('*').enumerate() {
+        if at > 0 {
+            regex.push_str(".*");
+        }
+        literal(&archipel_http::query::decode(piece.as_bytes()), &mut regex);
+    }
+    regex
+}
+
+fn literal(text: &[u8], regex: &mut String) {
+    for byte in text {
+        match *byte {
             byte if byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'_' | b'-') => regex.push(char::from(byte)),
             byte => drop(write!(regex, "\\x{byte:02x}")),
         }
     }
-    regex
 }
 
 fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
