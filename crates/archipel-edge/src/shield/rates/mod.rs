@@ -328,8 +328,9 @@ fn exceeded(ex: &mut Exchange, rule: &Rule, standing: &Standing) -> Option<Reply
             action: rule.does.word(),
             matched: None,
             score: None,
+            more: event::More::default(),
         };
-        event::record(ex, &finding, FirewallMode::Block);
+        event::record(ex, finding, FirewallMode::Block);
     }
     if rule.key.by_address && !matches!(rule.does, Does::Log) {
         offences::note(ex, Why::Limited);
