@@ -1,7 +1,7 @@
 //! The firewall's body parsers: whatever the bytes and however they are cut, the same events and the same error, within the
 //! limits; and the beginning of a sound body is sound.
 
-use archipel_waf::body::{BodyError, BodyLimits, FilePart, MultipartFlags, Parser, Sink, cookies, query};
+use archipel_waf::body::{BodyError, BodyLimits, Decoded, FilePart, MultipartFlags, Parser, Sink, cookies, query};
 
 use crate::pauses;
 
@@ -9,11 +9,13 @@ use crate::pauses;
 const LIMITS: BodyLimits = BodyLimits {
     arguments_max: 64,
     name_bytes_max: 128,
+    names_bytes_max: 512,
     value_bytes_max: 512,
     depth_max: 32,
     attributes_max: 64,
     parts_max: 8,
     files_max: 4,
+    part_headers_max: 6,
     part_header_bytes_max: 512,
     file_bytes_kept_max: 16,
 };
@@ -39,7 +41,9 @@ impl Told {
 
 impl Sink for Told {
     fn argument(&mut self, name: &[u8], value: &[u8]) {
-        assert!(name.len() <= LIMITS.part_header_bytes_max && value.len() <= LIMITS.value_bytes_max);
+        assert!(name.len() <= LIMITS.part_header_bytes_max);
+        // What is told together, or as a whole, has no name.
+        assert!(name.is_empty() || value.len() <= LIMITS.value_bytes_max);
         self.arguments += 1;
         self.event(b'a', &[name, value]);
     }
@@ -70,7 +74,8 @@ impl Sink for Told {
     }
 
     fn xml_attribute(&mut self, value: &[u8]) {
-        assert!(value.len() <= LIMITS.value_bytes_max);
+        // Those over the number come together, as the last one.
+        assert!(self.attributes == LIMITS.attributes_max || value.len() <= LIMITS.value_bytes_max);
         self.attributes += 1;
         self.event(b'x', &[value]);
     }
@@ -109,8 +114,9 @@ fn cut(mut parser: Parser, beginning: &[u8]) {
 fn check(parser: impl Fn() -> Parser, bytes: &[u8]) -> Outcome {
     let whole = feed(parser(), [bytes]);
     let told = &whole.told;
-    assert!(told.arguments <= LIMITS.arguments_max.max(LIMITS.parts_max) && told.files <= LIMITS.files_max);
-    assert!(told.attributes <= LIMITS.attributes_max);
+    // Those that come late are told by themselves up to nine times as many again, and the rest as one.
+    assert!(told.arguments <= 10 * LIMITS.arguments_max + 1 && told.files <= LIMITS.files_max);
+    assert!(told.attributes <= LIMITS.attributes_max + 1);
     assert_eq!(feed(parser(), bytes.chunks(1)), whole, "byte by byte");
     for pause in pauses(bytes) {
         let (head, tail) = bytes.split_at(pause);
@@ -128,15 +134,21 @@ fn check(parser: impl Fn() -> Parser, bytes: &[u8]) -> Outcome {
 /// When how a form is cut makes a difference, or a query string is read otherwise than a form.
 pub fn body_form(bytes: &[u8]) {
     let form = check(|| Parser::urlencoded(b'&', &LIMITS), bytes);
-    let mut of_query = Told::default();
-    // Of a query, more arguments are an error.
+    let (mut of_query, mut of_form) = (Told::default(), form.told);
+    // Of a query, more arguments are an error, and then all of it is told once more.
     let end = form.end.and(form.left_out.map_or(Ok(form.percent_invalid), Err));
+    if end.is_err() {
+        of_form.argument(b"", &Decoded::new(bytes).bytes);
+    }
     assert_eq!(query(bytes, b'&', &LIMITS, &mut of_query), end);
-    assert_eq!(of_query, form.told);
-    cookies(bytes, |name, value| {
-        assert!(!name.is_empty() && name.len() + value.len() <= bytes.len());
-        assert!(!name.contains(&b'=') && !value.contains(&b';'));
+    assert_eq!(of_query, of_form);
+    let mut told = 0;
+    let all = cookies(bytes, LIMITS.arguments_max, |name, value| {
+        told += 1;
+        assert!(name.len() + value.len() <= bytes.len());
+        assert!(name.is_empty() || (!name.contains(&b'=') && !value.contains(&b';')));
     });
+    assert!(told <= LIMITS.arguments_max + usize::from(!all));
 }
 
 /// A multipart form: the `Content-Type`, a line end, the body.

@@ -132,21 +132,9 @@ impl Check<'_> {
     }
 
     fn list(&mut self, path: &str, name: &str, kind: ListKind) {
-        let problem = match self.lists.get(name) {
-            Some(list) if list.kind() == kind => return,
-            Some(_) => {
-                Problem::error(Code::WrongType, format!("`{path}` names the list `{name}`, which has another kind"))
-            }
-            None => {
-                let known = crate::suggest::nearest(name, self.lists.keys().map(|known| &**known));
-                let problem = Problem::error(Code::UnknownWord, format!("`{path}` names `{name}`, which is no list"));
-                match known {
-                    Some(known) => problem.help(format!("did you mean `{known}`?")),
-                    None => problem.help("declare it in `[[lists]]`"),
-                }
-            }
-        };
-        self.report(path, problem);
+        if let Err(problem) = lists::find(self.lists, path, name, kind) {
+            self.report(path, problem);
+        }
     }
 
     fn firewall(&mut self) {

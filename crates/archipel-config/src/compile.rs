@@ -20,6 +20,7 @@ use crate::kind::Files;
 use crate::lists::{self, Lists};
 use crate::node::{Listener, NodeConfig};
 use crate::settings::read_document;
+use crate::shield::{ShieldSets, check_shield};
 use crate::snapshot::{ErrorPages, HostIndex, Snapshot, Zone, ZonePhases, zone_id};
 use crate::suggest;
 use crate::tree::{self, Node, Source, Value};
@@ -178,6 +179,7 @@ fn finish(
 ) -> Result<(Snapshot, Diagnostics), Diagnostics> {
     zones.sort_by(|a, b| a.0.cmp(&b.0));
     let mut all_lists = Vec::with_capacity(zones.len());
+    let mut shield = ShieldSets::default();
     if let Some(node) = &node {
         check_node(node, &mut out);
         if zones_given == 0 {
@@ -187,6 +189,7 @@ fn finish(
         }
         check_certificates(node, &zones, &mut out);
         let shared = lists::read(node, &node.config.lists, &Lists::default(), files, &mut out);
+        shield = check_shield(node, &shared, &mut out);
         for (_, zone) in &zones {
             check_zone(zone, node, &mut out);
             let own = lists::read(zone, &zone.config.lists, &shared, files, &mut out);
@@ -205,7 +208,7 @@ fn finish(
     }
     out.sort();
     match node {
-        Some(node) if !out.has_errors() => Ok((assemble(node.config, compiled, index), out)),
+        Some(node) if !out.has_errors() => Ok((assemble(node.config, shield, compiled, index), out)),
         _ => Err(out),
     }
 }
@@ -219,7 +222,7 @@ struct CheckedZone {
     lists: Lists,
 }
 
-fn assemble(mut node: NodeConfig, zones: Vec<CheckedZone>, index: HostIndex) -> Snapshot {
+fn assemble(mut node: NodeConfig, shield: ShieldSets, zones: Vec<CheckedZone>, index: HostIndex) -> Snapshot {
     if node.listeners.is_empty() {
         node.listeners = default_listeners();
     }
@@ -257,7 +260,7 @@ fn assemble(mut node: NodeConfig, zones: Vec<CheckedZone>, index: HostIndex) -> 
             })
         })
         .collect();
-    Snapshot { generation: 1, node, zones, index }
+    Snapshot { generation: 1, node, shield, zones, index }
 }
 
 /// Where a node listens that says nothing about it.

@@ -77,7 +77,7 @@ pub use rate_limits::{RATE_LIMITS_MAX, RateLimitAction, RateLimitRule};
 pub use redirect_list::{RedirectFound, RedirectList};
 pub use reference::{schema_json, settings_markdown, settings_table};
 pub use settings::{Group, Setting};
-pub use shield::{NodeShield, NodeShieldKernel, ShieldMode, ZoneShield};
+pub use shield::{NodeShield, NodeShieldKernel, ShieldMode, ShieldSets, ZoneShield};
 pub use snapshot::{ErrorPageKind, ErrorPages, Snapshot, Zone, ZonePhases, zone_id};
 pub use tree::{DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, Node, Table, Value};
 pub use url::{HttpUrl, Scheme};

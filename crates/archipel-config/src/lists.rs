@@ -139,6 +139,24 @@ pub(crate) fn read<T>(
     all
 }
 
+/// The list that the setting at `path` names.
+pub(crate) fn find<'a>(lists: &'a Lists, path: &str, name: &str, kind: ListKind) -> Result<&'a ListValues, Problem> {
+    match lists.get(name) {
+        Some(list) if list.kind() == kind => Ok(list),
+        Some(_) => {
+            Err(Problem::error(Code::WrongType, format!("`{path}` names the list `{name}`, which has another kind")))
+        }
+        None => {
+            let known = crate::suggest::nearest(name, lists.keys().map(|known| &**known));
+            let problem = Problem::error(Code::UnknownWord, format!("`{path}` names `{name}`, which is no list"));
+            Err(match known {
+                Some(known) => problem.help(format!("did you mean `{known}`?")),
+                None => problem.help("declare it in `[[lists]]`"),
+            })
+        }
+    }
+}
+
 /// Reports a setting that a rule or list cannot be without.
 pub(crate) fn missing<T>(part: &Part<T>, path: &str, key: &str, out: &mut Diagnostics) {
     if !part.given(&format!("{path}.{key}")) {

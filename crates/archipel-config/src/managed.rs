@@ -40,14 +40,18 @@ settings! {
             /// What happens to longer bodies, and to those of more values or files than are looked at: "pass" evaluates their beginning,
             /// "refuse" answers 413.
             longer_bodies: LongerBodies = Words::new(), LongerBodies::Pass;
+            /// Arguments of a query, a form or JSON, and cookies, that are looked at one by one. A query or cookies with more are refused with
+            /// 400. Of a body with more, words and numbers are looked at together then, and ten times as many are refused.
+            arguments_max: u32 = Count(1, 100_000), 1_000;
             /// Whether replies are evaluated, when they come from the origin: for what they tell of its inside.
             response: bool = Flag, false;
             /// Bytes of a reply's body that are read and evaluated before any of it is sent; 0 evaluates no bodies.
             response_body_bytes_max: usize = Bytes(0, 64 << 20), 512 << 10;
             /// Longest time for the rules of one request, in steps: a rule over it is stopped and reported.
             time_max: Duration = Time(1, 60 * SECOND), Duration::from_millis(250);
-            /// What happens to a request for which the rules could not be evaluated to their end.
-            fail: FailPolicy = Words::new(), FailPolicy::Open;
+            /// What happens to a request for which the rules could not be evaluated to their end. With "open", whoever makes a request
+            /// costly passes by the rules.
+            fail: FailPolicy = Words::new(), FailPolicy::Closed;
             /// File with directives that come before the rule sets: what crs-setup.conf would hold, and exclusions that run with them.
             before_file: Option<PathBuf> = Optional(FilePath), None;
             /// File with directives that come behind the rule sets: own rules, and changes of theirs.

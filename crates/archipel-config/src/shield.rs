@@ -4,9 +4,15 @@
 
 use std::time::Duration;
 
+use archipel_rules::{AddressRange, AddressSet};
+
 use crate::cidr::{Cidr, CidrSet};
-use crate::kind::{Cidrs, Count, Flag, SECOND, Time, Word, Words};
-use crate::node::all_defaults;
+use crate::compile::Part;
+use crate::diagnostic::{Code, Diagnostics, Problem};
+use crate::kind::rule::LIST_NAMES;
+use crate::kind::{Cidrs, Count, DAY, Flag, Name, SECOND, Time, Word, Words};
+use crate::lists::{self, ListKind, ListValues, Lists};
+use crate::node::{NodeConfig, all_defaults};
 use crate::settings::settings;
 
 settings! {
@@ -15,6 +21,11 @@ settings! {
         settings {
             /// Addresses that are never limited, blocked or handed to the kernel: your own monitoring, a load generator, a proxy in front.
             exempt: CidrSet = Cidrs, loopback();
+            /// Lists of kind "ip" with more such addresses: `[[lists]]` of the node.
+            exempt_lists: Vec<Box<str>> = LIST_NAMES, Vec::new();
+            /// Lists of kind "ip" whose addresses get nothing from any zone; exempt addresses go before. With `shield.kernel`, the kernel drops
+            /// their packets.
+            block_lists: Vec<Box<str>> = LIST_NAMES, Vec::new();
             /// Requests a second from one address (IPv6: from one /64), of all zones together; what is beyond is refused with 429. 0 is no
             /// limit.
             address_rate: u32 = Count(0, 1_000_000), 1_000;
@@ -39,8 +50,15 @@ settings! {
     /// Hand-off of repeat offenders to the kernel, which drops their packets before they cost anything.
     pub struct NodeShieldKernel {
         settings {
-            /// Whether addresses are handed off.
+            /// Whether addresses are handed off. It takes Linux and the right to change packet filters (CAP_NET_ADMIN); without it the node
+            /// says so and goes on without.
             enabled: bool = Flag, false;
+            /// Name of the nftables table of the node, which is removed when the node ends. Two nodes on one machine need two.
+            table: String = Name(64), "archipel".to_owned();
+            /// How long an address stays in the kernel.
+            timeout: Duration = Time(SECOND, DAY), Duration::from_secs(600);
+            /// Addresses that are in the kernel at a time; beyond it, repeat offenders are refused by the node alone, and counted.
+            elements_max: usize = Count(1, 1_000_000), 65_536;
             /// Offences that an address (IPv6: a /64) may commit within `offences_window`; one more makes it a repeat offender.
             offences_max: u32 = Count(1, 1_000_000), 20;
             /// The time over which offences count.
@@ -53,8 +71,8 @@ settings! {
     /// Denial-of-service protection of a zone.
     pub struct ZoneShield {
         settings {
-            /// "off" leaves the limits of the node alone in force; "automatic" finds attacks and refuses them while they last;
-            /// "under_attack" challenges every visitor besides.
+            /// "off" leaves the limits of the node alone in force; "log" finds attacks and says what it would refuse; "automatic" refuses
+            /// it while the attack lasts; "under_attack" challenges every visitor besides.
             mode: ShieldMode = Words::new(), ShieldMode::Automatic;
             /// Requests a second to this zone from one address (IPv6: from one /64), besides the node's limit. 0 leaves it to the node's.
             address_rate: u32 = Count(0, 1_000_000), 0;
@@ -75,6 +93,8 @@ all_defaults!(NodeShield, NodeShieldKernel, ZoneShield);
 pub enum ShieldMode {
     /// Nothing.
     Off,
+    /// Finds attacks by itself, and says what it would do.
+    Log,
     /// Finds attacks by itself.
     Automatic,
     /// The same, and every visitor is challenged.
@@ -83,7 +103,58 @@ pub enum ShieldMode {
 
 impl Word for ShieldMode {
     const WORDS: &'static [(&'static str, Self)] =
-        &[("off", Self::Off), ("automatic", Self::Automatic), ("under_attack", Self::UnderAttack)];
+        &[("off", Self::Off), ("log", Self::Log), ("automatic", Self::Automatic), ("under_attack", Self::UnderAttack)];
+}
+
+/// Whom the shield knows by the operator's word, from settings and lists together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShieldSets {
+    /// `exempt` and `exempt_lists`.
+    pub exempt: AddressSet,
+    /// The same, and the peers whose word on addresses is trusted: nothing of theirs may be dropped.
+    pub never_dropped: AddressSet,
+    /// `block_lists`.
+    pub blocked: AddressSet,
+}
+
+fn ranges(set: &CidrSet) -> impl Iterator<Item = AddressRange> {
+    set.iter().filter_map(|cidr| AddressRange::network(cidr.address(), cidr.prefix()).ok())
+}
+
+fn ranges_of(set: &AddressSet) -> impl Iterator<Item = AddressRange> {
+    let v4 = set.v4_ranges().iter().map(|(first, last)| AddressRange::V4(*first, *last));
+    v4.chain(set.v6_ranges().iter().map(|(first, last)| AddressRange::V6(*first, *last)))
+}
+
+/// Looks the lists up, and reports those that are not there.
+pub(crate) fn check_shield(node: &Part<NodeConfig>, lists: &Lists, out: &mut Diagnostics) -> ShieldSets {
+    let shield = &node.config.shield;
+    let mut named = |setting: &str, names: &[Box<str>]| -> Vec<AddressRange> {
+        let mut all = Vec::new();
+        for (at, name) in names.iter().enumerate() {
+            match lists::find(lists, &format!("shield.{setting}"), name, ListKind::Ip) {
+                Ok(ListValues::Values(list)) => all.extend(list.addresses().iter().flat_map(ranges_of)),
+                Ok(ListValues::Redirects(_)) => {}
+                Err(problem) => node.report(out, &format!("shield.{setting}[{at}]"), problem),
+            }
+        }
+        all
+    };
+    let exempt: Vec<_> = ranges(&shield.exempt).chain(named("exempt_lists", &shield.exempt_lists)).collect();
+    let blocked = AddressSet::new(named("block_lists", &shield.block_lists));
+    let trust = &node.config.trust;
+    let trusted = ranges(&trust.proxy_protocol_from).chain(ranges(&trust.client_address_from));
+    let sets = ShieldSets {
+        never_dropped: AddressSet::new(exempt.iter().copied().chain(trusted)),
+        exempt: AddressSet::new(exempt),
+        blocked,
+    };
+    if sets.blocked.v4_ranges() == [(0, u32::MAX)] || sets.blocked.v6_ranges() == [(0, u128::MAX)] {
+        let problem = Problem::warning(Code::Contradiction, "`shield.block_lists` blocks every visitor of a family")
+            .help("take 0.0.0.0/0 and ::/0 out of the lists");
+        node.report(out, "shield.block_lists", problem);
+    }
+    sets
 }
 
 fn loopback() -> CidrSet {

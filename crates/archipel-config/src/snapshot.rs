@@ -15,7 +15,7 @@ use crate::lists::{Lists, NamedList};
 use crate::node::NodeConfig;
 use crate::phases::{CustomErrorRule, RedirectRule, ResponseHeadersRule, RewriteRule, RouteRule, SettingsRule};
 use crate::rate_limits::RateLimitRule;
-use crate::shield::ZoneShield;
+use crate::shield::{ShieldSets, ZoneShield};
 use crate::zone::{ErrorPageFiles, ZoneCompression, ZoneHeaders, ZoneLimits, ZoneOrigin, ZonePurge, ZoneTls};
 
 /// Everything that the configuration says, checked and ready for use.
@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// The node's settings. Paths are settled; `listeners` is never empty.
     pub node: NodeConfig,
+    /// Whom the shield knows by the operator's word.
+    pub shield: ShieldSets,
     /// The zones, in the order of their names.
     pub zones: Vec<Arc<Zone>>,
     pub(crate) index: HostIndex,

@@ -226,6 +226,39 @@ fn values() {
 }
 
 #[test]
+fn shield_lists() {
+    let lists = "[[lists]]\nname = \"drop\"\nkind = \"ip\"\nentries = [\"192.0.2.0/24\", \"2001:db8::7\"]\n\
+        [[lists]]\nname = \"names\"\nkind = \"host\"\n";
+    check_node(
+        &format!("[shield]\nexempt_lists = [\"A\"]\n{lists}"),
+        &["C014 node.toml:2:17: holds \"A\", which is no name of a list | lower-case"],
+    );
+    check_node(
+        &format!("[shield]\nblock_lists = [\"drop\", \"drpo\", \"names\"]\n{lists}"),
+        &[
+            "C013 node.toml:2:24: `shield.block_lists` names `drpo`, which is no list | did you mean `drop`?",
+            "C011 node.toml:2:32: `shield.block_lists` names the list `names`, which has another kind",
+        ],
+    );
+    let every =
+        "[shield]\nblock_lists = [\"all\"]\n[[lists]]\nname = \"all\"\nkind = \"ip\"\nentries = [\"0.0.0.0/0\"]\n";
+    check_node(every, &["C034 node.toml:2:15: `shield.block_lists` blocks every visitor"]);
+    let text = format!(
+        "[trust]\nclient_address_from = [\"10.0.0.0/8\"]\n\
+         [shield]\nblock_lists = [\"drop\"]\nexempt = [\"192.0.2.1\"]\nexempt_lists = [\"drop\"]\n{lists}"
+    );
+    let sets = good(&[("node.toml", &text), ("zones/shop.toml", SHOP)]).0.shield;
+    let is = |address: &str| {
+        let address = address.parse().expect("an address");
+        [&sets.exempt, &sets.never_dropped, &sets.blocked].map(|set| set.contains(address))
+    };
+    assert_eq!(is("192.0.2.1"), [true; 3]);
+    assert_eq!(is("2001:db8::7"), [true; 3]);
+    assert_eq!(is("10.1.2.3"), [false, true, false]);
+    assert_eq!(is("203.0.113.1"), [false; 3]);
+}
+
+#[test]
 fn zone_values() {
     check(
         &[("zones/shop.toml", "")],

@@ -165,6 +165,8 @@ pub struct Exchange {
     pub refused: bool,
     /// Nobody waits for it: something stored is made fresh in the background.
     pub(crate) for_nobody: bool,
+    /// A mitigation rule acts on it, or would.
+    pub(crate) shielded: bool,
     /// The origin's address and status.
     pub origin_status: Option<StatusCode>,
     /// The origin was asked for the same codings as for any other visitor.

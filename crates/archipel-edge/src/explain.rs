@@ -109,6 +109,7 @@ fn stages(ex: &mut Exchange) -> ControlFlow<Reply> {
     zone::stage(ex)?;
     purge::explain(ex)?;
     phases::settings::stage(ex)?;
+    shield::explain(ex)?;
     firewall::judge(ex)?;
     shield::rates::explain(ex)?;
     firewall::managed::explain(ex)?;

@@ -275,7 +275,8 @@ fn cut(segment: &[u8]) -> &[u8] {
     segment.get(..SEGMENT_BYTES_MAX).unwrap_or(segment)
 }
 
-fn template_hash(path: &str, seed: &RandomState) -> u64 {
+/// The hash of a path's template.
+pub(crate) fn template_hash(path: &str, seed: &impl BuildHasher) -> u64 {
     let mut hasher = seed.build_hasher();
     segments(path, |segment| match segment {
         Segment::Known(text) => {
@@ -287,7 +288,8 @@ fn template_hash(path: &str, seed: &RandomState) -> u64 {
     hasher.finish()
 }
 
-fn template(path: &str) -> String {
+/// A path with `*` for what varies in it.
+pub(crate) fn template(path: &str) -> String {
     let mut out = String::new();
     segments(path, |segment| {
         out.push('/');

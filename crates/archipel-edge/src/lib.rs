@@ -55,5 +55,7 @@ pub use purge::{
     PURGE_RECORDS_MAX, PURGES_PER_CALL_MAX, Purge, PurgeError, PurgeRecordReport, PurgeReport, PurgesMade,
     PurgesSinceReport, TokenError, bearer_token,
 };
+pub use shield::kernel::End as KernelEnd;
 pub use shield::rates::RateLimitReport;
+pub use shield::{Decide, DecideError, RuleStatus, ShieldStatus, ZoneShieldStatus};
 pub use worker::Edge;

@@ -23,6 +23,7 @@ use crate::purge::{Token, TokenError};
 use crate::rule_files::RuleFilesError;
 use crate::shield::limits::Allowance;
 use crate::shield::rates::Rates;
+use crate::shield::{Shield, ZoneShield};
 
 /// A configuration that cannot be put to use although its documents are right.
 #[derive(Debug, Error)]
@@ -81,6 +82,8 @@ pub struct Live {
     pub(crate) allowance: Allowance,
     /// What origins are spared.
     pub(crate) guards: Arc<Guards>,
+    /// What the shield keeps of zones, over all configurations.
+    pub(crate) shield: Arc<Shield>,
 }
 
 /// A zone with what the edge derives from it.
@@ -111,6 +114,8 @@ pub struct LiveZone {
     pub(crate) allowance: Allowance,
     /// The rate limits, where there are any.
     pub(crate) rates: Option<Box<Rates>>,
+    /// The shield, unless it is off.
+    pub(crate) shield: Option<Arc<ZoneShield>>,
 }
 
 /// When and how objects are cut.
@@ -178,6 +183,7 @@ impl Live {
         let rule_sets = before.map(|before| before.rule_sets.clone()).unwrap_or_default();
         let new_guards = || Arc::new(Guards::new(snapshot.node.workers));
         let guards = before.map_or_else(new_guards, |before| before.guards.clone());
+        let shield = before.map(|before| before.shield.clone()).unwrap_or_default();
         let name = snapshot.node.name.clone();
         let cdn_loop = archipel_http::forwarding::cdn_loop_value(&name).ok_or(LiveError::Name(name))?;
         let mut roots = Roots { system: None, guards: &guards };
@@ -208,10 +214,11 @@ impl Live {
                 purge_token: zone_token(zone)?,
                 rates,
                 allowance: {
-                    let shield = &zone.shield;
-                    let address = (shield.address_rate, shield.address_burst);
-                    Allowance::new(address, (shield.network_rate, shield.network_burst))
+                    let limits = &zone.shield;
+                    let address = (limits.address_rate, limits.address_burst);
+                    Allowance::new(address, (limits.network_rate, limits.network_burst))
                 },
+                shield: shield.zone(zone),
             };
             zones.insert(zone.id, Arc::new(live));
         }
@@ -219,10 +226,10 @@ impl Live {
         let file = snapshot.node.admin.purge_token_file.as_deref();
         let purge_token = file.map(Token::read).transpose().map_err(LiveError::AdminToken)?;
         let geo = Geo::open(&snapshot.node.geo)?;
-        let shield = &snapshot.node.shield;
-        let address = (shield.address_rate, shield.address_burst);
-        let allowance = Allowance::new(address, (shield.network_rate, shield.network_burst));
-        Ok(Self { snapshot, zones, cdn_loop, address_source, purge_token, geo, rule_sets, allowance, guards })
+        let limits = &snapshot.node.shield;
+        let address = (limits.address_rate, limits.address_burst);
+        let allowance = Allowance::new(address, (limits.network_rate, limits.network_burst));
+        Ok(Self { snapshot, zones, cdn_loop, address_source, purge_token, geo, rule_sets, allowance, guards, shield })
     }
 
     /// The zone of a host.

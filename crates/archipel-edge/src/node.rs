@@ -24,6 +24,8 @@ use crate::live::{Live, LiveError};
 use crate::metrics::{LiveCounts, Metrics};
 use crate::overload::OriginStatus;
 use crate::purge::{HostsFile, Keeper};
+use crate::shield::Shield;
+use crate::shield::kernel::{Kernel, KernelCounts};
 use crate::shield::limits::Budgets;
 use crate::shield::offences::Offences;
 use crate::worker::{Edge, Worker};
@@ -52,10 +54,15 @@ pub struct Node {
     pub(crate) purges: OnceLock<Keeper>,
     /// Keeps which zone has each host, once there is a state folder.
     pub(crate) hosts: OnceLock<HostsFile>,
+    /// What the shield keeps of zones.
+    pub(crate) shield: Arc<Shield>,
     /// Stored responses that are being revalidated in the background.
     pub(crate) revalidations: AtomicUsize,
     /// Who offends, for the hand-off to the kernel.
     pub(crate) offences: Offences,
+    /// Hands them to the kernel, once it is opened.
+    pub(crate) kernel: OnceLock<Kernel>,
+    pub(crate) kernel_counts: Arc<KernelCounts>,
     /// What each address and network may still ask.
     pub(crate) budgets: Budgets,
     metrics: Metrics,
@@ -137,6 +144,7 @@ impl Node {
         let offences = Offences::new(config);
         let budgets = Budgets::new(config.shield.budgets_max);
         Ok(Arc::new(Self {
+            shield: live.shield.clone(),
             live: ArcSwap::from_pointee(live),
             store,
             flights,
@@ -148,6 +156,8 @@ impl Node {
             hosts: OnceLock::new(),
             revalidations: AtomicUsize::new(0),
             offences,
+            kernel: OnceLock::new(),
+            kernel_counts: Arc::default(),
             budgets,
             metrics: Metrics::default(),
         }))
@@ -186,10 +196,12 @@ impl Node {
         let live = before.successor(Arc::new(snapshot))?;
         let (zones, disk_bytes_max) = quotas(&live.snapshot);
         self.offences.configure(&live.snapshot.node);
+        self.shield.keep(&live.snapshot);
         self.live.store(Arc::new(live));
         self.purge_moved_since(&before.snapshot);
         self.store.set_quotas(&zones, disk_bytes_max);
         self.reopen_log();
+        self.reload_kernel();
         Ok(())
     }
 
@@ -211,6 +223,8 @@ impl Node {
         crate::shield::rates::metrics(&mut page, &self.live());
         crate::purge::metrics(&mut page, self.purges.get());
         self.offences.metrics(&mut page);
+        self.kernel_counts.metrics(&mut page);
+        self.shield.metrics(&mut page);
         if let Some(disk) = self.store.disk() {
             crate::metrics::disk_metrics(&mut page, &disk.counts());
         }

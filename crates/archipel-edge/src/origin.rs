@@ -16,6 +16,7 @@ use crate::cache::{Plan, codings};
 use crate::exchange::Exchange;
 use crate::overload::Permit;
 use crate::route::Route;
+use crate::shield::UnderWay;
 
 const SEC_WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
 const SEC_WEBSOCKET_VERSION: HeaderName = HeaderName::from_static("sec-websocket-version");
@@ -171,8 +172,15 @@ pub(crate) async fn fetch(
     if let Some(reply) = crate::model_tests::origin_reply(&request) {
         return reply;
     }
+    let under_way = UnderWay::begin(ex);
     let stands_in = |ex: &Exchange| plan.has_stand_in(ex, &route.zone);
-    let mut permit = route.origin.guard.admit(ex, stands_in).await?;
+    let mut permit = match route.origin.guard.admit(ex, stands_in).await {
+        Ok(permit) => permit,
+        Err(error) => {
+            under_way.failed(&error);
+            return Err(error);
+        }
+    };
     let asked = Instant::now();
     ex.times.origin_asked = Some(asked);
     let outcome = send(ex, route, request, &mut permit).await;
@@ -182,8 +190,12 @@ pub(crate) async fn fetch(
             ex.origin_status = Some(reply.status);
             let whole = ex.received.as_ref().map_or(Some(*sent), |meter| meter.ended());
             permit.answered(reply.status, whole.map(|whole| whole.max(*sent)));
+            under_way.replied(asked.elapsed(), reply.status.is_server_error());
         }
-        Err(error) => permit.failed(error),
+        Err(error) => {
+            permit.failed(error);
+            under_way.failed(error);
+        }
     }
     outcome.map(|(reply, _)| reply)
 }

@@ -48,6 +48,8 @@ pub struct Worker {
     pub(crate) pool: Arc<Pool>,
     /// What evaluates managed rules.
     pub(crate) managed: ManagedWorker,
+    /// Which of the workers it is.
+    pub(crate) index: usize,
     ids: Ids,
 }
 
@@ -63,6 +65,7 @@ impl Worker {
             traces,
             managed: ManagedWorker::default(),
             ids: Ids::new(),
+            index: node.shield.enlist(),
             node,
         })
     }
@@ -151,6 +154,7 @@ impl Edge {
             reason: None,
             refused: false,
             for_nobody: false,
+            shielded: false,
             origin_status: None,
             origin_asked_alike: false,
             status: None,
@@ -188,6 +192,7 @@ pub(crate) fn imagined(worker: Arc<Worker>, asked: Asked, client: IpAddr) -> Exc
         reason: None,
         refused: false,
         for_nobody: false,
+        shielded: false,
         origin_status: None,
         origin_asked_alike: false,
         status: None,

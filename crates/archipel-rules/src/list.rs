@@ -128,6 +128,15 @@ impl List {
         Self { kind: items.kind(), items: ArcSwap::from_pointee(items) }
     }
 
+    /// Its addresses, where it is a list of addresses.
+    #[must_use]
+    pub fn addresses(&self) -> Option<AddressSet> {
+        match &**self.items.load() {
+            ListItems::Addresses(set) => Some(set.clone()),
+            _ => None,
+        }
+    }
+
     /// Its kind.
     #[must_use]
     pub fn kind(&self) -> ListKind {

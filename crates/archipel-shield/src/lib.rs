@@ -1,6 +1,7 @@
 //! Denial-of-service protection: what finds an attack's signature, and the limits that hold whether it does or not.
 //!
-//! Owns: the attack detector (pure: observations and time in, rules out), mitigation rules, and the tables of token buckets.
+//! Owns: the attack detector (pure: observations and time in, rules out), mitigation rules, the tables of token buckets, and the
+//! table of the kernel's packet filter that drops repeat offenders.
 //! Must never: read a clock, draw a random number that nobody gave it, start a task, or answer a request.
 //!
 //! ```text
@@ -9,5 +10,6 @@
 //! ```
 
 pub mod detector;
+pub mod kernel;
 pub mod limits;
 pub mod overload;

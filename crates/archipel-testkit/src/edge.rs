@@ -141,10 +141,15 @@ impl Edge {
 
     /// Starts `binary up --announce -` with these arguments and waits until it is ready.
     pub async fn up(binary: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
-        let mut command = Command::new(binary);
+        Self::spawn(Command::new(binary), arguments).await
+    }
+
+    /// The same, where the program is started by another, which becomes it (`ip netns exec NAME BINARY`).
+    pub async fn spawn(mut command: Command, arguments: &[&str]) -> anyhow::Result<Self> {
+        let program = format!("{:?}", command.as_std());
         command.args(["up", "--announce", "-"]).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().with_context(|| format!("start {}", binary.display()))?;
+        let mut child = command.spawn().with_context(|| format!("start {program}"))?;
         let output = Output::default();
         let (ready, mut readiness) = watch::channel(None);
         let stdout = child.stdout.take().context("stdout is piped")?;

@@ -3,10 +3,11 @@
 //! Owns what tests need to stand on both sides of the edge: an origin that
 //! does as it is told ([`origin`], [`played`], [`ranges`], [`h2origin`]), clients that read strictly by the
 //! framing rules ([`client`], [`h2raw`], [`h2client`]), the child process under test ([`edge`]),
-//! scenario files ([`case`], [`play`]) and small deterministic helpers ([`chance`]).
+//! hosts of the test's own ([`namespace`]), scenario files ([`case`], [`play`]) and small deterministic helpers ([`chance`]).
 //!
 //! It must never be a dependency of a crate that ships, never share parsing code with the crates under
-//! test (a shared mistake would pass unseen), never wait by sleeping, and never bind anything but loopback.
+//! test (a shared mistake would pass unseen), never wait by sleeping, and never bind anything but
+//! loopback where the test itself runs.
 
 pub mod case;
 pub mod chance;
@@ -19,6 +20,7 @@ pub mod h2raw;
 pub mod hpack;
 pub mod message;
 pub mod mmdb;
+pub mod namespace;
 pub mod origin;
 pub mod play;
 pub mod played;

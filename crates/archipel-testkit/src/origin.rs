@@ -134,7 +134,11 @@ impl ScriptedOrigin {
 
     /// Starts an origin, over TLS where a configuration is given.
     pub async fn start_with(tls: Option<Arc<ServerConfig>>) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        Self::serve(TcpListener::bind("127.0.0.1:0").await?, tls)
+    }
+
+    /// The same on a listener that is there already.
+    pub fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>) -> anyhow::Result<Self> {
         let address = listener.local_addr()?;
         let shared = Arc::new(Mutex::new(Shared::default()));
         let changed = Arc::new(Notify::new());

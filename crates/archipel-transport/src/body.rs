@@ -1,6 +1,5 @@
 //! The body of a request, read on demand: nobody reads ahead of whoever uses it, which is the back-pressure.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -77,12 +76,43 @@ pub struct RequestBody {
     ahead: Option<Box<Ahead>>,
 }
 
-/// Pieces of a body that were looked at, and wait for whoever takes the body.
+/// The beginning of a body that was looked at, and waits for whoever takes the body.
 #[derive(Default)]
 struct Ahead {
-    pieces: VecDeque<Bytes>,
-    bytes: u64,
+    data: Joined,
     trailers: Option<HeaderMap>,
+}
+
+/// Pieces put together as they come. Each by itself would hold on to the buffer that it was cut from: a body of single bytes would
+/// take many times its length.
+#[derive(Default)]
+struct Joined {
+    /// The only one, as long as it is that.
+    single: Bytes,
+    several: Vec<u8>,
+}
+
+impl Joined {
+    fn len(&self) -> usize {
+        self.single.len() + self.several.len()
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        if self.len() == 0 {
+            self.single = piece;
+            return;
+        }
+        self.several.extend_from_slice(&std::mem::take(&mut self.single));
+        self.several.extend_from_slice(&piece);
+    }
+
+    /// All of it, which is then a single piece.
+    fn bytes(&mut self) -> Bytes {
+        if !self.several.is_empty() {
+            self.single = std::mem::take(&mut self.several).into();
+        }
+        self.single.clone()
+    }
 }
 
 /// The beginning of a body, as [`RequestBody::peek`] gives it.
@@ -155,14 +185,9 @@ impl RequestBody {
 
     fn take_ahead(&mut self) -> Option<Frame<Bytes>> {
         let ahead = self.ahead.as_mut()?;
-        let frame = match ahead.pieces.pop_front() {
-            Some(piece) => {
-                ahead.bytes -= piece.len() as u64;
-                Some(Frame::data(piece))
-            }
-            None => ahead.trailers.take().map(Frame::trailers),
-        };
-        if ahead.pieces.is_empty() && ahead.trailers.is_none() {
+        let data = std::mem::take(&mut ahead.data).bytes();
+        let frame = if data.is_empty() { ahead.trailers.take().map(Frame::trailers) } else { Some(Frame::data(data)) };
+        if ahead.trailers.is_none() {
             self.ahead = None;
         }
         frame
@@ -175,23 +200,17 @@ impl RequestBody {
     /// What reading gave, [`BodyError::TooLarge`] beyond the body's own limit.
     pub async fn peek(&mut self, bytes_max: usize) -> Result<Peeked, BodyError> {
         let mut ahead = self.ahead.take().unwrap_or_default();
-        while ahead.bytes <= bytes_max as u64 {
+        while ahead.data.len() <= bytes_max {
             let Some(frame) = std::future::poll_fn(|cx| self.poll_fresh(cx)).await else { break };
             match frame?.into_data() {
-                Ok(data) => {
-                    ahead.bytes += data.len() as u64;
-                    ahead.pieces.push_back(data);
-                }
+                Ok(data) => ahead.data.push(data),
                 Err(frame) => ahead.trailers = frame.into_trailers().ok(),
             }
         }
-        let truncated = ahead.bytes > bytes_max as u64;
-        let mut content = match ahead.pieces.len() {
-            1 => ahead.pieces[0].clone(),
-            _ => ahead.pieces.iter().flatten().copied().collect(),
-        };
+        let mut content = ahead.data.bytes();
+        let truncated = content.len() > bytes_max;
         content.truncate(bytes_max);
-        self.ahead = Some(ahead).filter(|ahead| !ahead.pieces.is_empty() || ahead.trailers.is_some());
+        self.ahead = Some(ahead).filter(|ahead| ahead.data.len() > 0 || ahead.trailers.is_some());
         Ok(Peeked { content, truncated })
     }
 
@@ -263,7 +282,7 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let waiting = self.ahead.as_ref().map_or(0, |ahead| ahead.bytes);
+        let waiting = self.ahead.as_ref().map_or(0, |ahead| ahead.data.len() as u64);
         self.length.map_or_else(SizeHint::default, |n| SizeHint::with_exact(n.saturating_sub(self.received) + waiting))
     }
 }

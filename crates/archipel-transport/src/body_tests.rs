@@ -34,3 +34,21 @@ async fn nothing_and_too_much() {
     body.limit(3);
     assert_eq!(body.peek(10).await, Err(BodyError::TooLarge));
 }
+
+/// A client that sends single bytes costs no more memory than one that does not.
+#[test]
+fn small_pieces_are_joined() {
+    let mut joined = Joined::default();
+    let mut whole = Vec::new();
+    for number in 0..10_000 {
+        // As a connection has it: a byte of a whole buffer.
+        let buffer = Bytes::from(vec![b'a' + (number % 26) as u8; 16 << 10]);
+        joined.push(buffer.slice(100..101));
+        whole.extend_from_slice(&buffer[..1]);
+    }
+    assert_eq!(joined.len(), whole.len());
+    assert!(joined.single.is_empty() && joined.several.capacity() <= 2 * whole.len(), "{}", joined.several.capacity());
+    assert_eq!(&*joined.bytes(), &*whole);
+    joined.push(Bytes::from_static(b"more"));
+    assert_eq!(&*joined.bytes(), &*[&whole[..], b"more"].concat());
+}

@@ -38,9 +38,21 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// # Errors
 /// What the operating system says: address in use, not permitted, not available.
 pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    open(address, true)
+}
+
+/// Whether nobody listens on an address, those included who would share it.
+///
+/// # Errors
+/// What the operating system says: address in use, not permitted, not available.
+pub fn probe(address: SocketAddr) -> io::Result<()> {
+    open(address, false).map(drop)
+}
+
+fn open(address: SocketAddr, share: bool) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(SocketProtocol::TCP))?;
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(share)?;
     if address.is_ipv6() {
         // An IPv6 listener is for IPv6: the IPv4 one is configured beside it.
         socket.set_only_v6(true)?;

@@ -33,6 +33,9 @@ pub enum Command {
     /// Show what the firewall of the running node did
     #[command(subcommand)]
     Firewall(FirewallCommand),
+    /// Show what the attack detector of the running node sees, and decide on its mitigation rules
+    #[command(subcommand)]
+    Shield(ShieldCommand),
     /// Try expressions of the rules language, and list what they can read
     #[command(subcommand)]
     Rules(RulesCommand),
@@ -207,6 +210,41 @@ pub struct EventsArgs {
     /// At most so many, the newest first
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub limit: usize,
+    /// The node to talk to.
+    #[command(flatten)]
+    pub which: WhichNode,
+}
+
+/// `shield ...`
+#[derive(Debug, Subcommand)]
+pub enum ShieldCommand {
+    /// Show what is usual in each zone, what comes in, and every mitigation rule with its reason
+    Status(ShieldStatusArgs),
+    /// Keep a mitigation rule acting, whatever it matches, until it is relaxed
+    Pin(ShieldRuleArgs),
+    /// Take back what was said of a mitigation rule: it lives as it finds
+    Relax(ShieldRuleArgs),
+    /// Keep a mitigation rule from acting, and what it matches from being taken for an attack, until it is relaxed
+    Veto(ShieldRuleArgs),
+}
+
+/// Arguments of `shield status`.
+#[derive(Debug, Args)]
+pub struct ShieldStatusArgs {
+    /// Only this zone
+    #[arg(long, value_name = "ZONE")]
+    pub zone: Option<String>,
+    /// The node to talk to.
+    #[command(flatten)]
+    pub which: WhichNode,
+}
+
+/// Arguments of `shield pin`, `relax` and `veto`.
+#[derive(Debug, Args)]
+pub struct ShieldRuleArgs {
+    /// The rule, as `shield status` names it: ZONE/NUMBER
+    #[arg(value_name = "RULE")]
+    pub rule: String,
     /// The node to talk to.
     #[command(flatten)]
     pub which: WhichNode,
@@ -434,6 +472,9 @@ mod tests {
         check("firewall", Err("events"));
         check("firewall events --zone a --limit 5 --json", Ok(()));
         check("firewall suggest --zone a --visitors-min 5 --json", Ok(()));
+        check("shield status --zone a --json", Ok(()));
+        check("shield veto a/3 --state-dir s", Ok(()));
+        check("shield pin", Err("<RULE>"));
         check("rules fields --json", Ok(()));
         check("rules test ssl --request r", Ok(()));
         check("rules test ssl", Err("--request"));

@@ -14,6 +14,7 @@ mod log;
 mod rules;
 mod sample;
 mod say;
+mod shield;
 mod up;
 
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Purge(args) => commands::purge(&args),
         Command::Cache(command) => commands::cache(&command),
         Command::Firewall(command) => rules::firewall(&command),
+        Command::Shield(command) => shield::run(&command),
         Command::Rules(command) => rules::rules(&command),
         Command::Crs(command) => crs::run(&command),
         Command::Reload(which) => commands::reload(&which),

@@ -48,6 +48,8 @@ const SAMPLE_EVERY: Duration = Duration::from_millis(250);
 const RULES_EVERY: usize = 4;
 /// How long it is watched after an attack at least.
 const CALM_MIN_US: u64 = 10 * SECOND_US;
+/// Lines of the node's log that are shown of a run.
+const SAID_MAX: usize = 40;
 /// Open files that a run needs: both ends of the most connections that a scenario opens are in different processes.
 const FILES_MIN: u64 = 16_000;
 /// The document with the table.
@@ -203,6 +205,9 @@ fn once(root: &Path, kind: Kind, scenario: Scenario, options: &Options, seed: u6
     stop.store(true, Ordering::Relaxed);
     let tally = load.join().map_err(|_| anyhow::anyhow!("the generator panicked"))??;
     let samples = samples?;
+    for line in server.said().iter().take(SAID_MAX) {
+        println!("  {line}");
+    }
     for (side, reason, count) in tally.reasons() {
         println!("  {side:?}: {count} x {reason}");
     }

@@ -103,6 +103,14 @@ impl Server {
         (sum(&text, RULES_METRIC), sum(&text, BYTES_METRIC))
     }
 
+    /// What the shield told the log: alarms and rules, in words.
+    #[must_use]
+    pub fn said(&self) -> Vec<String> {
+        let log = self.edge.as_ref().map(Edge::stderr).unwrap_or_default();
+        let lines = log.lines().filter(|line| line.contains("shield") || line.contains("mitigation rule"));
+        lines.map(str::to_owned).collect()
+    }
+
     /// Fails where the server has ended.
     ///
     /// # Errors

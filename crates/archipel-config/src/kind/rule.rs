@@ -189,6 +189,22 @@ fn parse_rule_id(text: &str) -> Result<Box<str>, Problem> {
     Ok(text.into())
 }
 
+/// Names of lists.
+pub(crate) const LIST_NAMES: Texts<Box<str>> =
+    Texts { parse: parse_list_name, name: "names", allowed: "list of names of `[[lists]]`" };
+
+fn parse_list_name(text: &str) -> Result<Box<str>, Problem> {
+    let shape = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if text.is_empty() || text.len() > 50 || !shape {
+        return Err(bad(
+            text,
+            "is no name of a list",
+            "write the `name` of a list: lower-case letters, digits and `_`",
+        ));
+    }
+    Ok(text.into())
+}
+
 /// Languages.
 pub(crate) const LANGUAGES: Texts<Box<str>> =
     Texts { parse: parse_language, name: "languages", allowed: "list of language tags, the usual one first" };

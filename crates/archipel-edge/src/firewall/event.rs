@@ -340,7 +340,7 @@ fn secret_len(text: &[u8]) -> usize {
 
 /// A text from a client, or one that may repeat what a client sent, as a terminal may show it: cut, with what controls a terminal or
 /// turns the direction of writing escaped, so that it can be no line of its own.
-fn shown(text: &str) -> Box<str> {
+pub(crate) fn shown(text: &str) -> Box<str> {
     let mut shown = String::new();
     for letter in cut(text, EVENT_TEXT_BYTES_MAX).chars() {
         match letter {

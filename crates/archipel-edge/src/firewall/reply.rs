@@ -17,6 +17,9 @@ pub(crate) const ACCESS: &str = "firewall_access";
 pub(crate) const MANAGED: &str = "firewall_managed";
 /// The visitor would have to prove to be human, which nothing here can check yet.
 pub(crate) const CHALLENGE: &str = "firewall_challenge";
+/// `shield.block_lists`.
+const LISTED: &str = "shield_block_list";
+
 /// The answer that a rule brings along, instead of a page.
 #[derive(Clone, Debug)]
 pub(crate) struct Custom {
@@ -48,7 +51,13 @@ pub(crate) fn challenge(ex: &mut Exchange) -> Reply {
     error_page::reply(ex, &denied(StatusCode::FORBIDDEN, CHALLENGE, message))
 }
 
-pub(super) fn denied(status: StatusCode, reason: &'static str, message: &'static str) -> Failure {
+/// The answer to an address on the node's block lists.
+pub(crate) fn listed(ex: &mut Exchange) -> Reply {
+    let message = "This site does not serve the network that this request comes from.";
+    error_page::reply(ex, &denied(StatusCode::FORBIDDEN, LISTED, message))
+}
+
+pub(crate) fn denied(status: StatusCode, reason: &'static str, message: &'static str) -> Failure {
     let mut failure = Failure::refusal(status, reason, message);
     failure.proxy = Some(ProxyError::HttpRequestDenied);
     failure

@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
-use archipel_config::{NodeConfig, NodeShieldKernel};
+use archipel_config::{NodeConfig, NodeShieldKernel, Snapshot};
 use archipel_shield::limits::{Buckets, Rate, Taken};
 use archipel_transport::conn::Conn;
 use foldhash::quality::FixedState;
@@ -61,6 +61,8 @@ words! {
         Flood "flood";
         /// A request beyond the budget of its address, or beyond a rate limit that counts by address: who is told to wait, waits.
         Limited "limited";
+        /// A request that a mitigation rule of the attack detector blocked.
+        Attack "attack";
     }
 }
 
@@ -144,7 +146,6 @@ impl Offences {
     }
 
     /// Takes the repeat offenders that were noted since the last call.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the thread that talks to the kernel calls it"))]
     pub(crate) fn take(&self) -> Vec<Offender> {
         let Some(table) = &*self.table.load() else { return Vec::new() };
         let caught = std::mem::take(&mut *table.caught.lock().unwrap_or_else(PoisonError::into_inner));
@@ -211,22 +212,23 @@ pub(crate) fn note_conn(node: &Node, conn: &Conn, why: Why) {
 fn note_of(node: &Node, live: &Live, conn: &Conn, client: IpAddr, zone: Option<u32>, why: Why) {
     let offences = &node.offences;
     let Some(table) = &*offences.table.load() else { return };
-    match culprit(&live.snapshot.node, conn, client) {
+    match culprit(&live.snapshot, conn, client) {
         Ok(address) => offences.count(table, Offender { address, zone, why, at: Instant::now() }),
         Err(spared) => drop(offences.counts.spared[spared as usize].fetch_add(1, Ordering::Relaxed)),
     }
 }
 
 /// The address whose packets the kernel may drop: the peer's, if it is also the client's and nothing speaks for it.
-fn culprit(config: &NodeConfig, conn: &Conn, client: IpAddr) -> Result<IpAddr, Spared> {
+fn culprit(snapshot: &Snapshot, conn: &Conn, client: IpAddr) -> Result<IpAddr, Spared> {
+    let trust = &snapshot.node.trust;
     let peer = conn.peer.ip().to_canonical();
     if conn.client.ip().to_canonical() != peer || client.to_canonical() != peer {
         return Err(Spared::Proxied);
     }
-    if config.trust.proxy_protocol_from.contains(peer) || config.trust.client_address_from.contains(peer) {
+    if trust.proxy_protocol_from.contains(peer) || trust.client_address_from.contains(peer) {
         return Err(Spared::Trusted);
     }
-    if config.shield.exempt.contains(peer) {
+    if snapshot.shield.exempt.contains(peer) {
         return Err(Spared::Exempt);
     }
     let local = peer.is_loopback() || peer.is_unspecified() || peer.is_multicast();
@@ -249,7 +251,6 @@ mod tests {
     use std::net::SocketAddr;
     use std::sync::Arc;
 
-    use archipel_config::Snapshot;
     use archipel_transport::conn::Protocol;
 
     use super::*;
@@ -272,7 +273,7 @@ mod tests {
         let node = node(&format!("{config}\n{ON}"));
         let expected = expected.map(|address| address.parse().expect("an address"));
         let header = header.parse().expect("an address");
-        assert_eq!(culprit(&node.snapshot().node, &conn(peer, client), header), expected);
+        assert_eq!(culprit(&node.snapshot(), &conn(peer, client), header), expected);
     }
 
     #[test]

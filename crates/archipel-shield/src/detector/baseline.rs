@@ -1,5 +1,8 @@
 //! What is usual in a zone: how many requests a second at each hour of the week, and what they look like.
 
+use std::collections::VecDeque;
+
+use super::persist::{Bytes, put_len};
 use super::sample::Sample;
 use super::{TICK_MS, next_random};
 
@@ -9,9 +12,19 @@ pub const HOURS: usize = 168;
 /// Requests that are kept of calm traffic.
 const SAMPLES_MAX: usize = 8_192;
 
+/// Requests of these that outlive a restart: as many as are learned fast.
+pub(super) const KEPT_MAX: usize = SAMPLES_MAX / 4;
+
+/// Calm ticks that wait until they are learned: an attack is some ticks old when it is noticed, and what it began with must not be
+/// among what is usual.
+const WAITING: usize = 4;
+
 /// Requests that one tick may add, so that no minute of traffic replaces what was learned: with all 8,192 places taken, half of
 /// what is known is older than twelve minutes. An attacker who wants to be usual has to be, for that long, at a rate that is.
 const LEARNED_PER_TICK_MAX: usize = 4;
+
+/// Requests that one tick may add while little is known.
+const FIRST_PER_TICK_MAX: usize = 512;
 
 /// Ticks of an hour of the week without which the hours together count.
 const HOUR_TICKS_MIN: u32 = 120;
@@ -28,11 +41,21 @@ pub struct Baseline {
     hours: Vec<Rates>,
     all: Rates,
     samples: Vec<Sample>,
+    waiting: VecDeque<Waiting>,
+}
+
+/// A tick that is calm as far as is known.
+#[derive(Clone, Debug)]
+struct Waiting {
+    at_ms: u64,
+    rps: f64,
+    samples: Vec<Sample>,
 }
 
 #[derive(Clone, Debug)]
 struct Rates {
-    counts: Box<[u32]>,
+    /// Below 65,536, as [`HOUR_TICKS_MAX`] is.
+    counts: Box<[u16]>,
     ticks: u32,
 }
 
@@ -47,7 +70,7 @@ impl Rates {
         }
         if self.ticks >= HOUR_TICKS_MAX {
             self.counts.iter_mut().for_each(|count| *count /= 2);
-            self.ticks = self.counts.iter().sum();
+            self.ticks = self.counts.iter().copied().map(u32::from).sum();
         }
         self.counts[class(rps)] += 1;
         self.ticks += 1;
@@ -88,17 +111,36 @@ impl Baseline {
     /// One that knows nothing.
     #[must_use]
     pub fn new() -> Self {
-        Self { hours: vec![Rates::new(); HOURS], all: Rates::new(), samples: Vec::new() }
+        Self { hours: vec![Rates::new(); HOURS], all: Rates::new(), samples: Vec::new(), waiting: VecDeque::new() }
     }
 
-    /// Learns a tick of calm traffic.
+    /// Learns a tick of calm traffic, once some more have been calm.
     pub(super) fn learn(&mut self, now_ms: u64, rps: f64, samples: &[Sample], random: &mut u64) {
-        self.hours[hour(now_ms)].add(rps);
-        self.all.add(rps);
         // A full tick's sample would let a short peak replace the week.
-        let learned = if self.samples.len() < SAMPLES_MAX / 4 { samples.len() } else { LEARNED_PER_TICK_MAX };
-        for _ in 0..learned.min(samples.len()) {
-            let sample = samples[below(random, samples.len())];
+        let first = self.samples.len() < KEPT_MAX;
+        let learned = if first { FIRST_PER_TICK_MAX } else { LEARNED_PER_TICK_MAX };
+        let samples = match learned.min(samples.len()) {
+            all if all == samples.len() => samples.to_vec(),
+            some => (0..some).map(|_| samples[below(random, samples.len())]).collect(),
+        };
+        self.waiting.push_back(Waiting { at_ms: now_ms, rps, samples });
+        if self.waiting.len() <= WAITING {
+            return;
+        }
+        if let Some(calm) = self.waiting.pop_front() {
+            self.know(calm, random);
+        }
+    }
+
+    /// Forgets the ticks that wait: they were not calm after all.
+    pub(super) fn distrust(&mut self) {
+        self.waiting.clear();
+    }
+
+    fn know(&mut self, calm: Waiting, random: &mut u64) {
+        self.hours[hour(calm.at_ms)].add(calm.rps);
+        self.all.add(calm.rps);
+        for sample in calm.samples {
             if self.samples.len() < SAMPLES_MAX {
                 self.samples.push(sample);
             } else {
@@ -117,6 +159,53 @@ impl Baseline {
             return Some(hour.p95());
         }
         (self.all.ticks >= HOUR_TICKS_MIN).then(|| self.all.p95())
+    }
+
+    /// Bytes of memory that it takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let rates = self.hours.iter().chain([&self.all]).map(|rates| size_of_val(&*rates.counts)).sum::<usize>();
+        self.hours.capacity() * size_of::<Rates>()
+            + rates
+            + (self.samples.capacity() + self.waiting.iter().map(|tick| tick.samples.capacity()).sum::<usize>())
+                * size_of::<Sample>()
+    }
+
+    /// Takes a request as a calm one.
+    pub(super) fn keep(&mut self, sample: Sample) {
+        self.samples.push(sample);
+    }
+
+    pub(super) fn encode_rates(&self, out: &mut Vec<u8>) {
+        for rates in self.hours.iter().chain([&self.all]) {
+            put_len(out, usize::try_from(rates.ticks).unwrap_or_default());
+            // Most hours are unknown for long.
+            if rates.ticks > 0 {
+                rates.counts.iter().for_each(|count| out.extend_from_slice(&count.to_le_bytes()));
+            }
+        }
+    }
+
+    pub(super) fn decode_rates(bytes: &mut Bytes<'_>) -> Option<Self> {
+        let mut baseline = Self::new();
+        for rates in baseline.hours.iter_mut().chain([&mut baseline.all]) {
+            rates.ticks = bytes.u32()?;
+            if rates.ticks > 0 {
+                rates.counts = (0..RATES).map(|_| bytes.u16()).collect::<Option<Vec<_>>>()?.into();
+                let sum: u32 = rates.counts.iter().copied().map(u32::from).sum();
+                (sum == rates.ticks && sum <= HOUR_TICKS_MAX).then_some(())?;
+            }
+        }
+        Some(baseline)
+    }
+
+    /// Forgets half of the calm requests, any half.
+    pub fn halve(&mut self, random: &mut u64) {
+        let kept = self.samples.len() / 2;
+        while self.samples.len() > kept {
+            self.samples.swap_remove(below(random, self.samples.len()));
+        }
+        self.samples.shrink_to_fit();
     }
 
     /// Calm requests.

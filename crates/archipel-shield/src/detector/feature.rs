@@ -6,8 +6,10 @@
 pub enum Part {
     /// Who asks, and with what.
     Client,
-    /// What is asked for, and what came of it.
+    /// What is asked for.
     Resource,
+    /// What came of it. Nothing that a rule could look at: it judges before.
+    Outcome,
 }
 
 macro_rules! features {
@@ -61,9 +63,9 @@ features! {
     /// The method.
     Method Resource "method";
     /// What the cache did.
-    CacheStatus Resource "cache status";
+    CacheStatus Outcome "cache status";
     /// The class of the reply's status.
-    StatusClass Resource "status class";
+    StatusClass Outcome "status class";
 }
 
 /// How many features there are.
@@ -71,25 +73,26 @@ pub const FEATURES: usize = 14;
 
 const _: () = assert!(Feature::ALL.len() == FEATURES);
 
-/// The features of one request. A value is any number but 0, which stands for an absent one; equal values are equal numbers.
+/// The features of one request. A value is any number but 0, which stands for an absent one; equal values are equal numbers, and
+/// different ones are different but for chance: they are hashes under a seed that clients do not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Features([u64; FEATURES]);
+pub struct Features([u32; FEATURES]);
 
 impl Features {
     /// Sets a feature; a value of 0 becomes 1, so that it is there.
-    pub fn set(&mut self, feature: Feature, value: u64) {
+    pub fn set(&mut self, feature: Feature, value: u32) {
         self.0[feature as usize] = value.max(1);
     }
 
     /// A feature's value, 0 where it is absent.
     #[must_use]
-    pub fn get(&self, feature: Feature) -> u64 {
+    pub fn get(&self, feature: Feature) -> u32 {
         self.0[feature as usize]
     }
 
     /// With a feature set.
     #[must_use]
-    pub fn with(mut self, feature: Feature, value: u64) -> Self {
+    pub fn with(mut self, feature: Feature, value: u32) -> Self {
         self.set(feature, value);
         self
     }

@@ -15,6 +15,13 @@ pub struct Sample {
 /// Requests that a worker keeps of a tick.
 pub const TICK_SAMPLES_MAX: usize = 512;
 
+/// Whether a request gets into the sample of its tick, and where. `nth` counts the tick's requests from 1; `random` is any number.
+#[must_use]
+pub fn place_in_sample(nth: u64, random: u64) -> Option<usize> {
+    let place = if nth <= TICK_SAMPLES_MAX as u64 { nth - 1 } else { random % nth };
+    usize::try_from(place).ok().filter(|place| *place < TICK_SAMPLES_MAX)
+}
+
 /// Takes a sample of the requests of each tick.
 #[derive(Clone, Debug)]
 pub struct Sampler {
@@ -33,13 +40,10 @@ impl Sampler {
     /// Notices a request. The features are asked for only where it gets into the sample.
     pub fn observe(&mut self, sample: impl FnOnce() -> Sample) {
         self.seen += 1;
-        if self.samples.len() < TICK_SAMPLES_MAX {
-            self.samples.push(sample());
-            return;
-        }
-        let place = next_random(&mut self.random) % self.seen;
-        if let Some(slot) = usize::try_from(place).ok().and_then(|place| self.samples.get_mut(place)) {
-            *slot = sample();
+        let Some(place) = place_in_sample(self.seen, next_random(&mut self.random)) else { return };
+        match self.samples.get_mut(place) {
+            Some(slot) => *slot = sample(),
+            None => self.samples.push(sample()),
         }
     }
 
@@ -60,7 +64,8 @@ pub fn merge(parts: &[(u64, Vec<Sample>)], samples_max: usize) -> Vec<Sample> {
     // The worker of which least is known, for what it saw, bounds how much of the others may be taken.
     let ratio = parts
         .iter()
-        .filter(|(seen, _)| *seen > 0)
+        // A worker that was in the middle of its first request: nothing is known of it.
+        .filter(|(_, samples)| !samples.is_empty())
         .map(|(seen, samples)| samples.len() as f64 / *seen as f64)
         .fold(samples_max as f64 / all.max(1) as f64, f64::min);
     let mut merged = Vec::with_capacity(samples_max);

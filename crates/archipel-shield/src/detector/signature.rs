@@ -132,15 +132,15 @@ impl Search<'_> {
 
     fn singles(&self, left: &Bits) -> Vec<Candidate> {
         let mut singles = Vec::new();
-        for feature in Feature::ALL {
-            let mut counts = std::collections::HashMap::<u64, u32, foldhash::fast::FixedState>::default();
+        for feature in Feature::ALL.iter().filter(|feature| feature.part() != Part::Outcome) {
+            let mut counts = std::collections::HashMap::<u32, u32, foldhash::fast::FixedState>::default();
             for (at, sample) in self.attack.iter().enumerate() {
                 let value = sample.features.get(*feature);
                 if value != 0 && left.0[at / 64] & (1 << (at % 64)) != 0 {
                     *counts.entry(value).or_default() += 1;
                 }
             }
-            let mut values: Vec<(u64, u32)> = counts.into_iter().collect();
+            let mut values: Vec<(u32, u32)> = counts.into_iter().collect();
             values.sort_by_key(|(value, count)| (std::cmp::Reverse(*count), *value));
             for (value, _) in values.into_iter().take(VALUES_MAX) {
                 let attribute = Attribute { feature: *feature, value };

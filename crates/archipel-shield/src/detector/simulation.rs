@@ -55,14 +55,14 @@ impl World {
         Self { random: seed.wrapping_mul(0x9e37_79b9) | 1, people_rps: 500.0, kind }
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
-        next_random(&mut self.random) % bound
+    fn below(&mut self, bound: u32) -> u32 {
+        (next_random(&mut self.random) % u64::from(bound)) as u32
     }
 
     /// One of `count` values, each less usual than the one before.
-    fn zipf(&mut self, count: u64) -> u64 {
+    fn zipf(&mut self, count: u32) -> u32 {
         let uniform = (next_random(&mut self.random) >> 11) as f64 / (1u64 << 53) as f64;
-        (((count as f64 + 1.0).powf(uniform)) as u64).clamp(1, count)
+        ((f64::from(count) + 1.0).powf(uniform) as u32).clamp(1, count)
     }
 
     fn person(&mut self) -> Sample {
@@ -78,12 +78,12 @@ impl World {
             .with(Feature::UserAgent, 5000 + browser * 10 + self.below(6))
             .with(Feature::Network, network)
             .with(Feature::Country, 1 + self.zipf(20))
-            .with(Feature::Manners, 1 + u64::from(self.below(10) < 8))
+            .with(Feature::Manners, 1 + u32::from(self.below(10) < 8))
             .with(Feature::PathTemplate, 6000 + path)
             .with(Feature::QueryShape, 7000 + self.zipf(10))
             .with(Feature::Method, if post { 2 } else { 1 })
-            .with(Feature::CacheStatus, 1 + u64::from(self.below(10) < 8));
-        Sample { features, address: network << 16 | self.below(2_000) }
+            .with(Feature::CacheStatus, 1 + u32::from(self.below(10) < 8));
+        Sample { features, address: u64::from(network << 16 | self.below(2_000)) }
     }
 
     fn attacker(&mut self) -> Sample {
@@ -96,8 +96,8 @@ impl World {
             .with(Feature::UserAgent, 96)
             .with(Feature::Protocol, 3000)
             .with(Feature::Manners, 1);
-        let any = self.below(1 << 40);
-        sample.address = self.below(5_000) << 32;
+        let any = self.below(1 << 30);
+        sample.address = u64::from(self.below(5_000)) << 32;
         sample.features = match self.kind {
             Kind::SinglePath => bot.with(Feature::PathTemplate, 6001).with(Feature::Network, self.below(5_000) + 1_000),
             Kind::CacheBusting => bot.with(Feature::QueryShape, any + 10_000).with(Feature::CacheStatus, 1),
@@ -150,16 +150,18 @@ impl World {
         let mut sampler = Sampler::new(self.random);
         let (mut matched, mut held_off, mut passed) = (std::collections::BTreeMap::new(), 0, 0);
         // A little more or less in each tick, as people come.
-        let people = (self.people_rps * seconds) as u64 + self.below(51) - 25;
+        let people = (self.people_rps * seconds) as u64 + u64::from(self.below(51)) - 25;
         let hostile = (hostile_rps * seconds) as u64;
         for at in 0..people + hostile {
             let human = at < people || self.kind == Kind::FlashCrowd;
             let sample = if at < people { self.person() } else { self.attacker() };
-            sampler.observe(|| sample);
             if let Some(rule) = detector.rules().matching(&sample.features) {
                 *matched.entry(rule.id).or_insert(0) += 1;
             }
             let action = detector.rules().active(&sample.features).map(|rule| rule.action);
+            if action.is_none() {
+                sampler.observe(|| sample);
+            }
             held_off += u64::from(action.is_some());
             passed += u64::from(action.is_none());
             if human {
@@ -171,10 +173,18 @@ impl World {
                 outcome.passed += u64::from(action.is_none());
             }
         }
-        let (requests, samples) = sampler.drain();
+        let (_, samples) = sampler.drain();
+        let requests = people + hostile;
         let flood = passed as f64 > self.people_rps * seconds * 3.0 && self.kind != Kind::FlashCrowd;
         let health = Health { origin_limited: flood, hit_ratio: if flood { 0.1 } else { 0.8 }, ..Health::default() };
-        let counts = Counts { requests, matched: matched.into_iter().collect(), held_off, health };
+        let counts = Counts {
+            requests,
+            matched: matched.into_iter().collect(),
+            held_off,
+            shared_out: 0,
+            unusual: false,
+            health,
+        };
         detector.tick(now, &counts, &samples);
         passed as f64 / seconds
     }

@@ -72,19 +72,58 @@ fn rules_obey_the_operator() {
     let mut rules = Rules::default();
     let attributes = vec![Attribute { feature: Feature::UserAgent, value: 7 }];
     let signature = Signature { attributes, precision: 1.0, baseline_share: 0.0, usual_rps: 0.0, excess_rps: 1000.0 };
-    assert!(rules.take(1, 0, signature.clone(), Action::Block, 8));
-    assert!(!rules.take(2, 0, signature, Action::Block, 8), "the same signature is the same rule");
+    let rule = |id| Rule::new(id, 0, signature.clone(), Action::Block, Alarm::Origin);
+    assert!(rules.take(rule(1), 8));
+    assert!(!rules.take(rule(2), 8), "the same signature is the same rule");
     let hit = Features::default().with(Feature::UserAgent, 7);
     assert_eq!(rules.active(&hit).map(|rule| rule.id), Some(1));
-    assert!(rules.decide(1, Some(false)) && rules.active(&hit).is_none(), "a vetoed rule never acts");
+    assert!(
+        rules.decide(1, Some(Decision::Veto), 8).is_ok() && rules.active(&hit).is_none(),
+        "a vetoed rule never acts"
+    );
     assert_eq!(rules.matching(&hit).map(|rule| rule.id), Some(1), "but what it would do is counted");
-    assert!(rules.decide(1, Some(true)));
+    assert!(rules.decide(1, Some(Decision::Pin), 8).is_ok());
     rules.age(10_000_000, &Settings::default(), &[]);
     assert!(rules.active(&hit).is_some(), "a pinned rule stays");
-    assert!(rules.decide(1, None));
+    assert!(rules.decide(1, None, 8).is_ok());
     rules.age(10_000_000, &Settings::default(), &[]);
     assert!(rules.all().is_empty(), "and goes when nobody holds it");
-    assert!(!rules.decide(9, None));
+    assert_eq!(rules.decide(9, None, 8), Err(Undecided::NoRule));
+}
+
+#[test]
+fn what_is_known_outlives_a_restart() {
+    let mut detector = Detector::new(Settings::default(), 1);
+    let sample = |at: u64| {
+        let features = Features::default().with(Feature::UserAgent, at as u32 % 7 + 1).with(Feature::Method, 3);
+        Sample { features, address: at }
+    };
+    let samples: Vec<_> = (0..250).map(sample).collect();
+    for tick in 0..300 {
+        detector.tick(tick * TICK_MS, &Counts { requests: 250, ..Counts::default() }, &samples);
+    }
+    let attributes = vec![Attribute { feature: Feature::UserAgent, value: 7 }];
+    let signature = Signature { attributes, precision: 1.0, baseline_share: 0.0, usual_rps: 0.0, excess_rps: 1000.0 };
+    detector.adopt(9, Alarm::Node, signature);
+    detector.name(1, vec!["\"seven\"".into()], "GET /".into());
+    assert_eq!(detector.decide(1, Some(Decision::Veto)), Ok(()));
+    let mut bytes = Vec::new();
+    detector.encode(&mut bytes);
+    let again = Detector::decode(Settings::default(), 2, &bytes).expect("what was written");
+    assert_eq!(again.rules(), detector.rules());
+    assert_eq!(again.usual_rps(0), detector.usual_rps(0));
+    assert!(again.usual_rps(0).is_some() && again.baseline().samples().len() == 2_048);
+    for cut in (0..bytes.len()).step_by(97) {
+        assert!(Detector::decode(Settings::default(), 2, &bytes[..cut]).is_none(), "cut at {cut}");
+    }
+    // Nothing that a disk may make of them is more than not understood.
+    let mut random = 5;
+    for _ in 0..2_000 {
+        let mut broken = bytes.clone();
+        let at = next_random(&mut random) as usize % broken.len();
+        broken[at] ^= 1 << (next_random(&mut random) % 8);
+        let _ = Detector::decode(Settings::default(), 2, &broken);
+    }
 }
 
 #[test]

@@ -49,8 +49,12 @@ pub struct Counts {
     pub requests: u64,
     /// Requests that each rule matched, by its number, those on probation included.
     pub matched: Vec<(u64, u64)>,
-    /// Requests that rules held off.
+    /// Requests that rules held off, or would have: they are in no sample.
     pub held_off: u64,
+    /// Requests that were refused as their address had had its share; they are in the sample, as no rule knows them.
+    pub shared_out: u64,
+    /// Whether this is nobody's usual traffic, whatever it looks like: nothing is learned of it.
+    pub unusual: bool,
     /// How the zone bore it.
     pub health: Health,
 }
@@ -66,6 +70,31 @@ pub enum Alarm {
     Volume,
 }
 
+impl Alarm {
+    /// The word in status pages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Alarm::Origin => "origin",
+            Alarm::Node => "node",
+            Alarm::Volume => "volume",
+        }
+    }
+
+    /// What it means, as a part of a sentence.
+    #[must_use]
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Alarm::Origin => "the origin was under pressure",
+            Alarm::Node => "the node was under pressure",
+            Alarm::Volume => "there was several times the usual traffic, and the cache did not bear it",
+        }
+    }
+
+    /// All, in order.
+    pub const ALL: [Alarm; 3] = [Alarm::Origin, Alarm::Node, Alarm::Volume];
+}
+
 /// Ticks in a row that make an alarm.
 const TICKS_MIN: u32 = 2;
 
@@ -77,7 +106,7 @@ pub(super) struct Trigger {
 impl Trigger {
     /// Whether this tick, and those before it, make an alarm. What rules hold off makes none.
     pub(super) fn tick(&mut self, settings: &Settings, usual: Option<f64>, rps: f64, counts: &Counts) -> Option<Alarm> {
-        let held = counts.held_off as f64 / (counts.requests.max(1)) as f64;
+        let held = (counts.held_off + counts.shared_out) as f64 / (counts.requests.max(1)) as f64;
         let passed_rps = rps * (1.0 - held.clamp(0.0, 1.0));
         // Where nothing is known of a zone no volume is more than usual.
         let volume = usual.is_some_and(|usual| passed_rps > (usual * settings.volume_factor).max(settings.floor_rps));

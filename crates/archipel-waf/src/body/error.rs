@@ -6,9 +6,15 @@ pub enum BodyError {
     /// More than `arguments_max` arguments.
     #[error("more than {0} arguments")]
     Arguments(usize),
+    /// More cookies in a request than arguments in a body.
+    #[error("more than {0} cookies")]
+    Cookies(usize),
     /// A name longer than `name_bytes_max`.
     #[error("a name of more than {0} bytes")]
     Name(usize),
+    /// All names of a JSON body together longer than `names_bytes_max`.
+    #[error("names of more than {0} bytes in all")]
+    Names(usize),
     /// A value longer than `value_bytes_max`.
     #[error("a value of more than {0} bytes")]
     Value(usize),
@@ -24,6 +30,9 @@ pub enum BodyError {
     /// More than `files_max` files.
     #[error("more than {0} files")]
     Files(usize),
+    /// A part has more headers than `part_headers_max`.
+    #[error("more than {0} headers in a part")]
+    PartHeaderLines(usize),
     /// The headers of a part are longer than `part_header_bytes_max`, or one of their lines than a line may be.
     #[error("part headers of more than {0} bytes")]
     PartHeaders(usize),
@@ -43,13 +52,15 @@ impl BodyError {
     #[must_use]
     pub fn limit(&self) -> Option<&'static str> {
         Some(match self {
-            Self::Arguments(_) => "arguments_max",
+            Self::Arguments(_) | Self::Cookies(_) => "arguments_max",
             Self::Name(_) => "name_bytes_max",
+            Self::Names(_) => "names_bytes_max",
             Self::Value(_) => "value_bytes_max",
             Self::Depth(_) => "depth_max",
             Self::Attributes(_) => "attributes_max",
             Self::Parts(_) => "parts_max",
             Self::Files(_) => "files_max",
+            Self::PartHeaderLines(_) => "part_headers_max",
             Self::PartHeaders(_) => "part_header_bytes_max",
             Self::Multipart(_) | Self::Json(_) | Self::Xml(_) => return None,
         })

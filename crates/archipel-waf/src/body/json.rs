@@ -7,12 +7,12 @@
 
 use std::borrow::Cow;
 
+use super::arguments::Arguments;
 use super::{BodyError, BodyLimits, JsonError, Sink};
 
 /// A JSON text that is being read.
 #[derive(Debug)]
 pub(super) struct Json {
-    arguments_max: usize,
     name_bytes_max: usize,
     value_bytes_max: usize,
     depth_max: usize,
@@ -22,8 +22,7 @@ pub(super) struct Json {
     path: Vec<u8>,
     /// The string, number or word that is being read, as it was written.
     token: Vec<u8>,
-    arguments: usize,
-    left_out: Option<BodyError>,
+    arguments: Arguments,
     /// Anything was fed.
     begun: bool,
 }
@@ -63,7 +62,6 @@ enum State {
 impl Json {
     pub(super) fn new(limits: &BodyLimits) -> Self {
         Self {
-            arguments_max: limits.arguments_max,
             name_bytes_max: limits.name_bytes_max,
             value_bytes_max: limits.value_bytes_max,
             depth_max: limits.depth_max,
@@ -71,8 +69,7 @@ impl Json {
             containers: Vec::new(),
             path: b"json".to_vec(),
             token: Vec::new(),
-            arguments: 0,
-            left_out: None,
+            arguments: Arguments::new(limits),
             begun: false,
         }
     }
@@ -99,11 +96,19 @@ impl Json {
         if self.state == State::Word {
             self.end_word(sink)?;
         }
+        self.arguments.end(sink);
         if self.state == State::End || !self.begun { Ok(()) } else { Err(JsonError::End.into()) }
     }
 
-    /// The end of what is looked at: a name, string, number or word that is not complete counts as far as it goes.
+    /// The end of what is looked at.
     pub(super) fn cut(&mut self, sink: &mut impl Sink) -> Result<(), BodyError> {
+        let read = self.cut_value(sink);
+        self.arguments.end(sink);
+        read
+    }
+
+    /// What the text was cut in: a name, string, number or word that is not complete counts as far as it goes.
+    fn cut_value(&mut self, sink: &mut impl Sink) -> Result<(), BodyError> {
         let token = std::mem::take(&mut self.token);
         let in_object = self.containers.last().is_some_and(|container| container.elements.is_none());
         match self.state {
@@ -132,7 +137,7 @@ impl Json {
     }
 
     pub(super) fn left_out(&self) -> Option<&BodyError> {
-        self.left_out.as_ref()
+        self.arguments.left_out()
     }
 
     /// A byte between strings, numbers and words.
@@ -271,6 +276,7 @@ impl Json {
 
     /// Goes on to the value of this name.
     fn name(&mut self, name: &[u8]) -> Result<(), BodyError> {
+        self.arguments.name(name);
         self.path.push(b'.');
         self.path.extend_from_slice(if name.is_empty() { b"empty-key" } else { name });
         self.check_path()
@@ -302,12 +308,8 @@ impl Json {
     }
 
     fn argument(&mut self, value: &[u8], sink: &mut impl Sink) -> Result<(), BodyError> {
-        if self.arguments == self.arguments_max {
-            self.left_out = Some(BodyError::Arguments(self.arguments_max));
-        } else {
-            self.arguments += 1;
-            sink.argument(&self.path, value);
-        }
+        // Its names were told as they were read.
+        self.arguments.tell(&self.path, b"", value, sink)?;
         self.end_value();
         Ok(())
     }

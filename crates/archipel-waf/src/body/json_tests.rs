@@ -102,7 +102,7 @@ fn json_limits() {
         (b"[1,2,3]", &["arg json.array_0 | 1", "arg json.array_1 | 2", "arg json.array_2 | 3"], ""),
         (
             b"[1,2,3,4]",
-            &["arg json.array_0 | 1", "arg json.array_1 | 2", "arg json.array_2 | 3"],
+            &["arg json.array_0 | 1", "arg json.array_1 | 2", "arg json.array_2 | 3", "arg  | json.array_3,4,"],
             "more than 3 arguments",
         ),
         (br#"{"":{"":{}}}"#, &[], "a name of more than 16 bytes"),
@@ -117,6 +117,10 @@ fn json_limits() {
         (b"1111111111111111111111111", &[], "a value of more than 24 bytes"),
     ];
     check(|| Parser::json(&limits), cases);
+    // Each name repeats the key.
+    let names = BodyLimits { names_bytes_max: 45, ..limits.clone() };
+    let told = &["arg json.aaa.array_0 | 1", "arg json.aaa.array_1 | 2", "arg  | <", "arg  | json.aaa.array_2,3,4,"];
+    check(|| Parser::json(&names), &[(br#"{"aaa":[1,2,3,"<",4]}"#, told, "names of more than 45 bytes in all")]);
     let limits = BodyLimits { name_bytes_max: 100, ..limits };
     check(
         || Parser::json(&limits),

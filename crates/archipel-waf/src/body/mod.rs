@@ -9,6 +9,7 @@
 //! The meaning is ModSecurity 3's wherever a rule could tell the difference. Where it looks away (it gives up the fields of
 //! a multipart body whose last boundary is missing, it loses line ends within a field), this looks on.
 
+mod arguments;
 mod cookie;
 mod error;
 mod json;
@@ -62,16 +63,18 @@ pub struct FilePart<'a> {
     pub content: &'a [u8],
 }
 
-/// Bounds of what a parser keeps and tells. The numbers of arguments, attributes, parts and files are no errors where a body has
-/// more: those over them are read and not told ([`Parser::left_out`]). Each of the others exceeded is an error of its own
+/// Bounds of what a parser keeps and tells. The numbers of arguments, names, attributes, parts and files are no errors where a body
+/// has more: those over them are told together, or without their names ([`Parser::left_out`]). Each of the others exceeded is an error of its own
 /// ([`BodyError::limit`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BodyLimits {
     /// Arguments of one body, or of one query string (`SecArgumentsLimit`); of a query string more are an error.
     pub arguments_max: usize,
-    /// Bytes of an argument's name as sent; of a JSON path; of an XML element's or attribute's name.
+    /// Bytes of a JSON path; of an XML element's or attribute's name. A form's names are bounded as its values are.
     pub name_bytes_max: usize,
-    /// Bytes of an argument's value as sent; of one XML tag; of all character data of an XML document.
+    /// Bytes of all names that are told of a JSON body: each repeats the names of what it is in, so that few bytes could make many.
+    pub names_bytes_max: usize,
+    /// Bytes of an argument's value, or of a form field's name, as sent; of one XML tag; of all character data of an XML document.
     pub value_bytes_max: usize,
     /// Containers within each other in JSON (`SecRequestBodyJsonDepthLimit`), elements in XML.
     pub depth_max: usize,
@@ -81,6 +84,8 @@ pub struct BodyLimits {
     pub parts_max: usize,
     /// Files among them (`SecUploadFileLimit`); one more also sets `MULTIPART_FILE_LIMIT_EXCEEDED`.
     pub files_max: usize,
+    /// Headers of one part. Each is compared with those before it.
+    pub part_headers_max: usize,
     /// Bytes of the headers of one part, with their line ends. A single line must be shorter than 4,096 bytes whatever this says.
     pub part_header_bytes_max: usize,
     /// Bytes of each file that are kept for `FILES_TMP_CONTENT`; the rest is counted and forgotten. Exceeding it is no error.
@@ -88,16 +93,19 @@ pub struct BodyLimits {
 }
 
 impl Default for BodyLimits {
-    /// ModSecurity's recommended values where it has one (1,000 arguments, depth 512, 100 files), and no content of files.
+    /// ModSecurity's recommended values where it has one (1,000 arguments, depth 512, 100 files), 128 bytes a name on average, and no
+    /// content of files.
     fn default() -> Self {
         Self {
             arguments_max: 1000,
             name_bytes_max: 4 << 10,
+            names_bytes_max: 128 << 10,
             value_bytes_max: 1 << 20,
             depth_max: 512,
             attributes_max: 10_000,
             parts_max: 1000,
             files_max: 100,
+            part_headers_max: 32,
             part_header_bytes_max: 16 << 10,
             file_bytes_kept_max: 0,
         }

@@ -354,14 +354,15 @@ fn multipart_limits() {
         "file a | f | 6 | 1234",
     ];
     let three = [told, told, told].concat();
-    let one_file = [told_file, &told_file[..3]].concat();
+    let late = [&three[..], &[r"arg  | Content-Disposition: form-data; name=a\r\n\r\nx\r\n"]].concat();
+    let two_files = [told_file, told_file].concat();
     table(
         &limits,
         &[
             (TYPE, &format!("{field}{field}{field}--b--\n"), &three, "crlf matched", ""),
-            (TYPE, &format!("{field}{field}{field}{field}--b--\n"), &three, "crlf matched", "more than 3 parts"),
+            (TYPE, &format!("{field}{field}{field}{field}--b--\n"), &late, "crlf matched", "more than 3 parts"),
             (TYPE, &format!("{file}--b--\n"), told_file, "crlf matched", ""),
-            (TYPE, &format!("{file}{file}--b--\n"), &one_file, "crlf files matched", "more than 1 files"),
+            (TYPE, &format!("{file}{file}--b--\n"), &two_files, "crlf files matched", "more than 1 files"),
             (
                 TYPE,
                 &part(&format!("X: {}\nY: {}", "x".repeat(60), "y".repeat(60))),
@@ -369,6 +370,7 @@ fn multipart_limits() {
                 "error crlf",
                 "part headers of more than 128 bytes",
             ),
+            (TYPE, &part("A: 1\nB: 2\nC: 3\nD: 4"), &[], "error crlf", "more than 3 headers in a part"),
             (
                 TYPE,
                 &format!("{}0123456789abcdefghijklmno\n--b--\n", field.replace("x\n", "")),

@@ -103,7 +103,7 @@ impl Parser {
         self.keep(read)
     }
 
-    /// The first number of arguments, files, parts or attributes that was exceeded: those over it are read and not told.
+    /// The first number of arguments, names, files, parts or attributes that was exceeded: those over it are not told one by one.
     #[must_use]
     pub fn left_out(&self) -> Option<&BodyError> {
         match &self.kind {

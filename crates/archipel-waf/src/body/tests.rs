@@ -115,11 +115,13 @@ pub(super) fn small() -> BodyLimits {
     BodyLimits {
         arguments_max: 3,
         name_bytes_max: 16,
+        names_bytes_max: 1000,
         value_bytes_max: 24,
         depth_max: 3,
         attributes_max: 3,
         parts_max: 3,
         files_max: 1,
+        part_headers_max: 3,
         part_header_bytes_max: 128,
         file_bytes_kept_max: 4,
     }
@@ -149,7 +151,9 @@ fn an_empty_body_is_sound() {
 #[test]
 fn only_limits_have_a_limits_name() {
     let limits = small();
-    for (body, name) in [("1=&2=&3=&4=", "arguments_max"), ("a-name-of-17-bytes=", "name_bytes_max"), ("[", "")] {
+    for (body, name) in
+        [("1=&2=&3=&4=", "arguments_max"), ("a-value-of-more-bytes-than-24=", "value_bytes_max"), ("[", "")]
+    {
         let error = if name.is_empty() {
             read(|| Parser::json(&limits), body.as_bytes()).error
         } else {
@@ -222,20 +226,31 @@ fn what_is_wrong_stays_wrong_in_what_is_cut() {
 }
 
 #[test]
-fn what_is_over_a_number_is_read_and_not_told() {
+fn what_is_over_a_number_is_told_together() {
     let limits = BodyLimits { file_bytes_kept_max: 0, ..small() };
     let names = |told: &[String], kind: &str| told.iter().filter(|line| line.starts_with(kind)).count();
-    let json = read(|| Parser::json(&limits), br#"[1,2,3,4,{"a":"5"}]"#);
-    assert_eq!((names(&json.told, "arg"), json.error, json.left_out), (3, None, Some(BodyError::Arguments(3))));
+    let json = read(|| Parser::json(&limits), br#"[1,2,3,4,{"a":"5"},"<x>",{"<k>":6}]"#);
+    assert_eq!(json.told[3..], ["arg json.array_5 | <x>", "arg  | json.array_3,4,a,5,<k>,6,"]);
+    assert_eq!((json.error, json.left_out), (None, Some(BodyError::Arguments(3))));
+    let form = read(|| Parser::urlencoded(b'&', &limits), b"a&b&c&d=1&e=%27&<f>=2&g");
+    assert_eq!(form.told[3..], [r"arg e | \'", "arg <f> | 2", "arg  | d,1,g,"]);
+    assert_eq!((form.error, form.left_out), (None, Some(BodyError::Arguments(3))));
+    let attack = read(|| Parser::json(&limits), format!("[{}1]", "\"'\",".repeat(40)).as_bytes());
+    assert_eq!((attack.error, names(&attack.told, "arg")), (Some(BodyError::Arguments(30)), 30));
+    let long = BodyLimits { value_bytes_max: 100, ..limits.clone() };
+    let xml = read(|| Parser::xml(&long), b"<a b='1' c='2' d='3' e='&lt;' f='5'/>");
+    assert_eq!(xml.told[3..], ["attribute < 5 ", "text "]);
     let broken = read(|| Parser::json(&limits), b"[1,2,3,4,]");
     assert!(broken.error.is_some_and(|error| error.limit().is_none()), "what is left out is still to be sound");
     let file = "--b\r\nContent-Disposition: form-data; name=f; filename=x\r\n\r\n1\r\n";
     let field = "--b\r\nContent-Disposition: form-data; name=a\r\n\r\n<script>\r\n";
     let parts = || Parser::multipart(b"multipart/form-data; boundary=b", &limits);
     let seen = read(parts, format!("{file}{file}{field}--b--\r\n").as_bytes());
-    assert_eq!((names(&seen.told, "file "), names(&seen.told, "arg a | <script>")), (1, 1), "{:?}", seen.told);
+    assert_eq!((names(&seen.told, "file "), names(&seen.told, "arg a | <script>")), (2, 1), "{:?}", seen.told);
     assert_eq!((seen.error, seen.left_out), (None, Some(BodyError::Files(1))));
     let seen = read(parts, format!("{}--b--\r\n", field.repeat(5)).as_bytes());
     assert_eq!((names(&seen.told, "arg a"), seen.error, seen.left_out), (3, None, Some(BodyError::Parts(3))));
+    let late = seen.told.last().map(String::as_str).unwrap_or_default();
+    assert!(late.starts_with("arg  | Content-Disposition") && late.matches("<script>").count() == 2, "{late}");
     assert!(!seen.flags.unwrap_or_default().strict_error());
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::arguments::Arguments;
 use super::{BodyError, BodyLimits, Sink};
 
 /// A name or value without its encoding.
@@ -54,23 +55,24 @@ fn hex_pair(bytes: &[u8]) -> Option<u8> {
 /// Splits a query string into its arguments and tells them; true when an escape was invalid (`URLENCODED_ERROR`).
 ///
 /// # Errors
-/// `arguments_max`, `name_bytes_max` or `value_bytes_max` was exceeded; what came before was told.
+/// `arguments_max` or `value_bytes_max` was exceeded. Then all of it was also told as one argument without a name, so that nothing is
+/// hidden by what stands before it.
 pub fn query(text: &[u8], separator: u8, limits: &BodyLimits, sink: &mut impl Sink) -> Result<bool, BodyError> {
     let mut form = Urlencoded::new(separator, limits);
-    form.push(text, sink)?;
-    form.finish(sink)?;
-    form.left_out().map_or(Ok(form.percent_invalid()), |limit| Err(limit.clone()))
+    let read = form.push(text, sink).and_then(|()| form.finish(sink));
+    let read = read.and_then(|()| form.left_out().map_or(Ok(()), |limit| Err(limit.clone())));
+    if read.is_err() {
+        sink.argument(b"", &Decoded::new(text).bytes);
+    }
+    read.map(|()| form.percent_invalid())
 }
 
 /// A form that is being read.
 #[derive(Debug)]
 pub(super) struct Urlencoded {
     separator: u8,
-    arguments_max: usize,
-    name_bytes_max: usize,
     value_bytes_max: usize,
-    arguments: usize,
-    left_out: Option<BodyError>,
+    arguments: Arguments,
     /// The beginning of a pair that earlier chunks held.
     held: Vec<u8>,
     percent_invalid: bool,
@@ -80,11 +82,9 @@ impl Urlencoded {
     pub(super) fn new(separator: u8, limits: &BodyLimits) -> Self {
         Self {
             separator,
-            arguments_max: limits.arguments_max,
-            name_bytes_max: limits.name_bytes_max,
             value_bytes_max: limits.value_bytes_max,
-            arguments: 0,
-            left_out: None,
+            // Each name is sent: none is repeated by itself.
+            arguments: Arguments::new(&BodyLimits { names_bytes_max: usize::MAX, ..limits.clone() }),
             held: Vec::new(),
             percent_invalid: false,
         }
@@ -95,7 +95,7 @@ impl Urlencoded {
     }
 
     pub(super) fn left_out(&self) -> Option<&BodyError> {
-        self.left_out.as_ref()
+        self.arguments.left_out()
     }
 
     pub(super) fn push(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Result<(), BodyError> {
@@ -114,13 +114,17 @@ impl Urlencoded {
         }
         self.held.extend_from_slice(rest);
         // Without this a pair that never ends would be kept.
-        self.split(&self.held).map(drop)
+        if self.held.len() > self.value_bytes_max { self.split(&self.held).map(drop) } else { Ok(()) }
     }
 
     pub(super) fn finish(&mut self, sink: &mut impl Sink) -> Result<(), BodyError> {
         let held = std::mem::take(&mut self.held);
         // As ModSecurity: nothing after the last separator is no argument, nothing between two is an empty one.
-        if held.is_empty() { Ok(()) } else { self.pair(&held, sink) }
+        if !held.is_empty() {
+            self.pair(&held, sink)?;
+        }
+        self.arguments.end(sink);
+        Ok(())
     }
 
     /// The end of what is looked at: the last pair counts as far as it goes, and an escape that was cut is no wrong one.
@@ -136,25 +140,19 @@ impl Urlencoded {
 
     /// The name and the value in a pair or in the beginning of one, within their limits.
     fn split<'a>(&self, pair: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), BodyError> {
-        let name_end = pair.len().min(self.name_bytes_max.saturating_add(1));
-        match memchr::memchr(b'=', &pair[..name_end]) {
-            Some(at) if pair.len() - at - 1 > self.value_bytes_max => Err(BodyError::Value(self.value_bytes_max)),
-            Some(at) => Ok((&pair[..at], &pair[at + 1..])),
-            None if pair.len() > self.name_bytes_max => Err(BodyError::Name(self.name_bytes_max)),
-            None => Ok((pair, &[])),
+        let at = memchr::memchr(b'=', pair);
+        let (name, value) = at.map_or((pair, &[][..]), |at| (&pair[..at], &pair[at + 1..]));
+        // A body of another kind that calls itself a form is one long name: that is no fault.
+        if name.len().max(value.len()) > self.value_bytes_max {
+            return Err(BodyError::Value(self.value_bytes_max));
         }
+        Ok((name, value))
     }
 
     fn pair(&mut self, pair: &[u8], sink: &mut impl Sink) -> Result<(), BodyError> {
         let (name, value) = self.split(pair)?;
-        if self.arguments == self.arguments_max {
-            self.left_out = Some(BodyError::Arguments(self.arguments_max));
-            return Ok(());
-        }
-        self.arguments += 1;
         let (name, value) = (Decoded::new(name), Decoded::new(value));
         self.percent_invalid |= name.invalid || value.invalid;
-        sink.argument(&name.bytes, &value.bytes);
-        Ok(())
+        self.arguments.tell(&name.bytes, &name.bytes, &value.bytes, sink)
     }
 }

@@ -41,10 +41,11 @@ fn form_limits() {
     let limits = small();
     let cases: &[Case<'_>] = &[
         (b"1=&2=&3=", &["arg 1 | ", "arg 2 | ", "arg 3 | "], ""),
-        (b"1=&2=&3=&4", &["arg 1 | ", "arg 2 | ", "arg 3 | "], "more than 3 arguments"),
-        (b"0123456789abcdef=1", &["arg 0123456789abcdef | 1"], ""),
-        (b"0123456789abcdefg=1", &[], "a name of more than 16 bytes"),
-        (b"a&0123456789abcdefghijklm", &["arg a | "], "a name of more than 16 bytes"),
+        (b"1=&2=&3=&4", &["arg 1 | ", "arg 2 | ", "arg 3 | ", "arg  | 4,"], "more than 3 arguments"),
+        // What is no form is one long name, as long as a value may be.
+        (b"0123456789abcdefghijklmn=1", &["arg 0123456789abcdefghijklmn | 1"], ""),
+        (b"0123456789abcdefghijklmno=1", &[], "a value of more than 24 bytes"),
+        (b"a&0123456789abcdefghijklmno", &["arg a | "], "a value of more than 24 bytes"),
         (b"a=0123456789abcdefghijklmn", &["arg a | 0123456789abcdefghijklmn"], ""),
         (b"a=0123456789abcdefghijklmno&b", &[], "a value of more than 24 bytes"),
         (b"a=0123456789abcdefghijklmno", &[], "a value of more than 24 bytes"),
@@ -58,4 +59,27 @@ fn form_limits() {
 fn what_needs_no_decoding_is_not_copied() {
     assert!(matches!(Decoded::new(b"plain").bytes, std::borrow::Cow::Borrowed(b"plain")));
     assert_eq!(&*Decoded::new(b"%e2%82%ac").bytes, "\u{20ac}".as_bytes());
+}
+
+#[test]
+fn a_query_over_its_limit_hides_nothing() {
+    let limits = small();
+    for (text, told, error) in [
+        (
+            "1=&2=&3=&4=%27&5",
+            &["arg 1 | ", "arg 2 | ", "arg 3 | ", r"arg 4 | \'", "arg  | 5,", r"arg  | 1=&2=&3=&4=\'&5"][..],
+            "more than 3 arguments",
+        ),
+        (
+            "a=0123456789abcdefghijklmno&b=evil",
+            &["arg  | a=0123456789abcdefghijklmno&b=evil"],
+            "a value of more than 24 bytes",
+        ),
+        ("1=&2=&3=&", &["arg 1 | ", "arg 2 | ", "arg 3 | "], ""),
+    ] {
+        let mut found = Told::default();
+        let read = query(text.as_bytes(), b'&', &limits, &mut found);
+        assert_eq!(found.0, told, "{text}");
+        assert_eq!(read.map_err(|error| error.to_string()).err().unwrap_or_default(), error, "{text}");
+    }
 }

@@ -36,6 +36,8 @@ pub(super) struct Xml {
     is_first: bool,
     attributes: usize,
     left_out: Option<BodyError>,
+    /// The attributes over their number, which are told together.
+    late: Vec<u8>,
     text: Vec<u8>,
 }
 
@@ -87,6 +89,7 @@ impl Xml {
             is_first: true,
             attributes: 0,
             left_out: None,
+            late: Vec::new(),
             text: Vec::new(),
         }
     }
@@ -94,7 +97,7 @@ impl Xml {
     pub(super) fn push(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Result<(), BodyError> {
         let read = self.read(chunk, sink);
         if read.is_err() {
-            sink.xml_text(&self.text);
+            self.tell_rest(sink);
         }
         read
     }
@@ -107,7 +110,7 @@ impl Xml {
             self.text.push(b'&');
             self.text.append(&mut self.token);
         }
-        sink.xml_text(&self.text);
+        self.tell_rest(sink);
         let complete = self.root_seen && self.starts.is_empty() && self.state == State::Text;
         if complete { Ok(()) } else { Err(XmlError::End.into()) }
     }
@@ -124,8 +127,16 @@ impl Xml {
             State::Tag { quote } => self.cut_tag(quote, sink),
             _ => Ok(()),
         };
-        sink.xml_text(&self.text);
+        self.tell_rest(sink);
         read
+    }
+
+    /// Tells what is told once.
+    fn tell_rest(&mut self, sink: &mut impl Sink) {
+        if !self.late.is_empty() {
+            sink.xml_attribute(&std::mem::take(&mut self.late));
+        }
+        sink.xml_text(&self.text);
     }
 
     /// The beginning of a tag, completed in the shortest way and then read like any other.
@@ -387,11 +398,6 @@ impl Xml {
         if name == b"xmlns" || name.starts_with(b"xmlns:") {
             return Ok(());
         }
-        if self.attributes == self.limits.attributes_max {
-            self.left_out = Some(BodyError::Attributes(self.limits.attributes_max));
-            return Ok(());
-        }
-        self.attributes += 1;
         let mut value = Vec::with_capacity(raw.len());
         let mut fault = None;
         let mut rest = raw;
@@ -422,7 +428,16 @@ impl Xml {
             }
         }
         // Told in any case: what a lenient application would read shall be seen.
-        sink.xml_attribute(&value);
+        if self.attributes == self.limits.attributes_max {
+            self.left_out = Some(BodyError::Attributes(self.limits.attributes_max));
+            if !value.is_empty() {
+                self.late.extend_from_slice(&value);
+                self.late.push(b' ');
+            }
+        } else {
+            self.attributes += 1;
+            sink.xml_attribute(&value);
+        }
         fault.map_or(Ok(()), |fault| Err(fault.into()))
     }
 

@@ -32,6 +32,11 @@ impl Hits {
         }
     }
 
+    /// Bytes of memory.
+    pub(crate) fn memory(&self) -> usize {
+        self.rows.capacity() * size_of::<u64>() + self.patterns.capacity() * size_of::<u32>()
+    }
+
     #[inline]
     pub(crate) fn row(&self, row: u32) -> &[u64] {
         &self.rows[row as usize * self.words..][..self.words]

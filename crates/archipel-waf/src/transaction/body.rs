@@ -1,10 +1,13 @@
 //! Bodies: read as they come, up to their limits.
 
-use crate::body::{BodyError, BodyLimits, FilePart, MultipartFlags, Parser, Sink, UnmatchedBoundary};
+use crate::body::{BodyError, BodyLimits, Decoded, FilePart, MultipartFlags, Parser, Sink, UnmatchedBoundary};
 use crate::program::{Mode, Processor, RuleSet, Store, scalar};
 
 use super::state::State;
 use super::{Action, Interruption};
+
+/// Bytes that the name of a value in JSON may have on average, where there are as many as there may be.
+const NAME_BYTES: usize = 128;
 
 /// What a parser tells goes into the lists of a transaction.
 pub(super) struct Collector<'a>(&'a mut State);
@@ -53,6 +56,7 @@ impl State {
         let mut limits = BodyLimits { value_bytes_max: self.request.bytes_max.max(1 << 20), ..BodyLimits::default() };
         if let Some(max) = settings.arguments_max {
             limits.arguments_max = max;
+            limits.names_bytes_max = limits.names_bytes_max.max(max.saturating_mul(NAME_BYTES));
         }
         if let Some(max) = settings.json_depth_max {
             limits.depth_max = max;
@@ -72,9 +76,10 @@ impl State {
         self.force_request_body || matches!(self.processor, Some(Processor::Urlencoded | Processor::Json))
     }
 
-    /// Whether the bytes of the body are kept until its end.
+    /// Whether the bytes of the body are kept until its end: also where it is parsed, as what cannot be parsed is looked at as a whole.
     fn keeps_request_body(&self, set: &RuleSet) -> bool {
-        (set.reads.request_body && self.has_request_body())
+        self.parser.is_some()
+            || (set.reads.request_body && self.has_request_body())
             || set.reads.full_request
             || self.processor == Some(Processor::Guess)
     }
@@ -139,30 +144,46 @@ impl State {
         if self.request.access {
             self.begin_request_body(set);
         }
-        let mut error = None;
-        if let Some(mut parser) = self.parser.take() {
-            let end = if self.request.truncated { Parser::cut } else { Parser::finish };
-            error = end(&mut parser, &mut self.sink()).err().map(|error| error.to_string());
-            self.request.left_out = parser.left_out().and_then(BodyError::limit);
-            if let Some(flags) = parser.multipart_flags() {
-                self.multipart_flags(set, flags);
-            }
-            if parser.percent_invalid() {
-                self.set_flag(scalar::URLENCODED_ERROR, true);
-            }
-        }
+        let error = self.parse_end(set);
         let guessed = self.processor == Some(Processor::Guess) && self.guess(set);
         let form = guessed || matches!(self.processor, Some(Processor::Urlencoded | Processor::Multipart));
         self.form_arguments = if form { self.list(Store::Arguments).len() } else { self.query_arguments };
-        self.body_error(error.as_deref().unwrap_or_default());
+        let error = error.or(self.head_error.take());
+        self.fault = error.as_ref().map(|error| error.limit().unwrap_or("malformed"));
+        self.body_error(&error.map(|error| error.to_string()).unwrap_or_default());
         let bytes = self.request.bytes;
         let files = self.files_bytes as usize;
         if set.settings.request_body_no_files_bytes_max.is_some_and(|max| bytes.saturating_sub(files) > max) {
+            self.fault = Some("no_files_bytes_max");
             self.body_error("the body without its files is longer than its limit");
             self.set_flag(scalar::INBOUND_DATA_ERROR, true);
         }
         self.whole_request(set);
         self.touch();
+    }
+
+    /// The end of the body for its parser. What could not be read is looked at as one argument without a name, all of it: nothing is
+    /// hidden by what stands before it.
+    fn parse_end(&mut self, set: &RuleSet) -> Option<BodyError> {
+        let mut parser = self.parser.take()?;
+        let end = if self.request.truncated { Parser::cut } else { Parser::finish };
+        let read = end(&mut parser, &mut self.sink());
+        self.request.left_out = parser.left_out().and_then(BodyError::limit);
+        if let Some(flags) = parser.multipart_flags() {
+            self.multipart_flags(set, flags);
+        }
+        if parser.percent_invalid() {
+            self.set_flag(scalar::URLENCODED_ERROR, true);
+        }
+        let error = read.err()?;
+        let kept = std::mem::take(&mut self.request.kept);
+        match self.processor {
+            _ if kept.is_empty() => {}
+            Some(Processor::Urlencoded) => self.sink().argument(b"", &Decoded::new(&kept).bytes),
+            _ => self.sink().argument(b"", &kept),
+        }
+        self.request.kept = kept;
+        Some(error)
     }
 
     fn body_error(&mut self, message: &str) {

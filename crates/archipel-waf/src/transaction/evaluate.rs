@@ -10,6 +10,9 @@ use super::values::ValueId;
 /// Bytes that operators look at between two looks at the clock.
 const CLOCK_BYTES: u64 = 32 << 10;
 
+/// What one element of a rule's targets counts as where its operator need not look at it: it costs its time, too.
+const ITEM_BYTES: u64 = 16;
+
 /// Where evaluation goes on after a rule that matched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flow {
@@ -133,6 +136,7 @@ impl<'a> Run<'a> {
         for item in &items {
             let value = state.intern(item.content);
             let value = state.values.at(&set.chains, value, asked.node);
+            self.pending += ITEM_BYTES;
             for (at, word) in state.values.hits(set, asked.side, value).iter().enumerate() {
                 let own = &mut state.probe_rows[row.start + at];
                 *own = if any { *own | word } else { *word };
@@ -166,6 +170,7 @@ impl<'a> Run<'a> {
             return holds;
         }
         let mut any = false;
+        self.state.missed.clear();
         let mut items = std::mem::take(&mut self.state.items);
         for target in &rule.targets {
             items.clear();
@@ -184,6 +189,7 @@ impl<'a> Run<'a> {
                 items.push(Item { variable: target.variable, name, content, counted: true });
             }
             for item in &items {
+                self.pending += ITEM_BYTES;
                 any |= self.item(index, rule, item);
                 if self.is_over_budget(rule) {
                     self.state.items = items;
@@ -281,10 +287,18 @@ impl<'a> Run<'a> {
                 {
                     return false;
                 }
+                self.pending += 1;
+                if state.missed.has(value) {
+                    return false;
+                }
                 let text = state.values.get(value);
-                self.pending += 1 + text.len() as u64;
+                self.pending += text.len() as u64;
                 let captures = rule.captures.then_some(&mut state.captures);
-                set.operators[*operator as usize].matches(text, captures)
+                let matched = set.operators[*operator as usize].matches(text, captures);
+                if !matched {
+                    state.missed.note(value);
+                }
+                matched
             }
             Test::Dynamic(kind, argument) => {
                 let mut out = std::mem::take(&mut self.state.text);

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::body;
+use crate::body::{self, BodyError};
 use crate::program::{Mode, Processor, RuleSet, Store, scalar};
 
 use super::state::State;
@@ -42,7 +42,7 @@ impl Transaction {
     /// Gives a header line of the request, in the order in which they came.
     pub fn request_header(&mut self, name: &[u8], value: &[u8]) {
         if self.state.mode != Mode::Off {
-            self.state.request_header(name, value);
+            self.state.request_header(&self.rules, name, value);
         }
     }
 
@@ -99,17 +99,18 @@ impl State {
     fn query(&mut self, set: &RuleSet, query: &[u8]) {
         let limits = self.body_limits(set);
         let separator = set.settings.argument_separator;
-        let invalid = body::query(query, separator, &limits, &mut self.sink());
-        // What is over a limit is not looked at, as with `SecArgumentsLimit`; rules see that the query is not sound.
-        self.set_flag(scalar::URLENCODED_ERROR, invalid.unwrap_or(true));
+        let read = body::query(query, separator, &limits, &mut self.sink());
+        self.set_flag(scalar::URLENCODED_ERROR, *read.as_ref().unwrap_or(&true));
+        // As ModSecurity 2 has it, `REQBODY_ERROR` also tells of a query with too many arguments.
+        self.head_error = read.err();
         self.query_arguments = self.list(Store::Arguments).len();
         self.form_arguments = self.query_arguments;
     }
 
-    fn request_header(&mut self, name: &[u8], value: &[u8]) {
+    fn request_header(&mut self, set: &RuleSet, name: &[u8], value: &[u8]) {
         self.add(Store::RequestHeaders, name, value);
         if name.eq_ignore_ascii_case(b"cookie") {
-            body::cookies(value, |name, value| self.add(Store::RequestCookies, name, value));
+            self.cookies(set, value);
         } else if name.eq_ignore_ascii_case(b"content-type") {
             let begins =
                 |prefix: &[u8]| value.len() >= prefix.len() && value[..prefix.len()].eq_ignore_ascii_case(prefix);
@@ -126,6 +127,14 @@ impl State {
             self.set_scalar(scalar::SERVER_NAME, &value[..end]);
         }
         self.touch();
+    }
+
+    fn cookies(&mut self, set: &RuleSet, field: &[u8]) {
+        let cookies_max = self.body_limits(set).arguments_max;
+        let left = cookies_max.saturating_sub(self.list(Store::RequestCookies).len());
+        if !body::cookies(field, left, |name, value| self.add(Store::RequestCookies, name, value)) {
+            self.head_error.get_or_insert(BodyError::Cookies(cookies_max));
+        }
     }
 
     fn choose(&mut self, processor: Processor) {

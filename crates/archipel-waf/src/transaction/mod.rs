@@ -98,6 +98,9 @@ pub enum Action {
     Redirect(Vec<u8>),
 }
 
+/// Bytes of memory that one transaction leaves to the next: what a large request took more is given back.
+pub const SCRATCH_BYTES_MAX: usize = 4 << 20;
+
 /// The memory of a transaction, to be used again by the next one.
 #[derive(Debug, Default)]
 pub struct Scratch(Box<State>);
@@ -149,7 +152,7 @@ impl Transaction {
         self.state.request.truncated = true;
     }
 
-    /// Why not all of the request's body was looked at: `bytes_max` where it was cut, or the limit in
+    /// Why not all of the request's body was looked at value by value: `bytes_max` where it was cut, or the limit in
     /// [`BodyLimits`](crate::body::BodyLimits) of whose kind it had more. Known after [`request_end`](Self::request_end).
     #[must_use]
     pub fn left_out(&self) -> Option<&'static str> {
@@ -217,16 +220,23 @@ impl Transaction {
         self.state.spent.exhausted
     }
 
+    /// Why some of the request's arguments, cookies or body could not be read as such (`REQBODY_ERROR`): the name of the limit that was
+    /// exceeded, or `malformed`. Known after [`request_end`](Self::request_end). What was not read was looked at as one value.
+    #[must_use]
+    pub fn request_fault(&self) -> Option<&'static str> {
+        self.state.fault
+    }
+
     /// The number that a `TX` variable holds, 0 where it holds none: `blocking_inbound_anomaly_score`.
     #[must_use]
     pub fn tx_number(&self, name: &str) -> i64 {
         self.state.tx_number(&self.rules, name)
     }
 
-    /// Ends the transaction and gives its memory back.
+    /// Ends the transaction and gives its memory back, at most [`SCRATCH_BYTES_MAX`] of it.
     #[must_use]
     pub fn into_scratch(self) -> Scratch {
-        Scratch(self.state)
+        if self.state.memory() > SCRATCH_BYTES_MAX { Scratch::default() } else { Scratch(self.state) }
     }
 
     fn verdict(&self) -> Verdict {

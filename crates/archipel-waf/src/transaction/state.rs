@@ -1,6 +1,6 @@
 //! What a transaction knows.
 
-use crate::body::Parser;
+use crate::body::{BodyError, Parser};
 use crate::operator::Captures;
 use crate::prefilter::Prefilter;
 use crate::program::{Allow, Mode, Processor, RuleIndex, RuleSet, SCALARS, STORES, Store, Variable, scalar};
@@ -69,6 +69,39 @@ pub(super) struct Spent {
     pub stopped: Vec<(u64, u32)>,
 }
 
+/// Values that the operator of the link that is evaluated did not match: one that stands there again is not looked at again.
+#[derive(Debug, Default)]
+pub(super) struct Missed {
+    /// By value, the link for which it was noted.
+    links: Vec<u32>,
+    link: u32,
+}
+
+impl Missed {
+    /// Forgets them, for another link.
+    pub(super) fn clear(&mut self) {
+        self.link = self.link.wrapping_add(1);
+        if self.link == 0 {
+            self.links.clear();
+            self.link = 1;
+        }
+    }
+
+    #[inline]
+    pub(super) fn has(&self, value: ValueId) -> bool {
+        self.links.get(value as usize) == Some(&self.link)
+    }
+
+    #[inline]
+    pub(super) fn note(&mut self, value: ValueId) {
+        let place = value as usize;
+        if place >= self.links.len() {
+            self.links.resize(place + 1, 0);
+        }
+        self.links[place] = self.link;
+    }
+}
+
 /// A body as far as it was taken.
 #[derive(Debug, Default)]
 pub(super) struct Body {
@@ -122,6 +155,10 @@ pub(super) struct State {
     pub processor_forced: bool,
     pub force_request_body: bool,
     pub parser: Option<Parser>,
+    /// What the query or the cookies exceed.
+    pub head_error: Option<BodyError>,
+    /// Why some of the request was not read.
+    pub fault: Option<&'static str>,
 
     pub matches: Vec<Matched>,
     pub texts: Vec<u8>,
@@ -130,6 +167,7 @@ pub(super) struct State {
     pub spent: Spent,
 
     pub items: Vec<Item>,
+    pub missed: Missed,
     pub captures: Captures,
     pub text: Vec<u8>,
     pub rendered: Vec<u8>,
@@ -163,7 +201,7 @@ impl State {
         self.request.begin(settings.request_body, settings.request_body_bytes_max);
         self.response.begin(settings.response_body, settings.response_body_bytes_max);
         (self.processor, self.processor_forced, self.force_request_body) = (None, false, false);
-        self.parser = None;
+        (self.parser, self.head_error, self.fault) = (None, None, None);
         self.matches.clear();
         self.texts.clear();
         self.targets.clear();
@@ -233,6 +271,11 @@ impl State {
             self.removed[rule as usize / 64] |= 1 << (rule % 64);
             self.any_removed = true;
         }
+    }
+
+    /// Bytes of memory that large requests leave in it.
+    pub(super) fn memory(&self) -> usize {
+        self.values.memory() + self.request.kept.capacity() + self.response.kept.capacity() + self.texts.capacity()
     }
 
     /// A value's bytes, where it is one.

@@ -274,6 +274,91 @@ fn a_body_over_its_limit_is_refused_or_cut() {
     assert_eq!(ids(&load(over), &form("a=129")), [1]);
 }
 
+/// Rules that see whether anything was hidden, and what the recommended configuration refuses.
+fn watchful() -> Arc<RuleSet> {
+    load(concat!(
+        "SecRule REQUEST_HEADERS:Content-Type \"@contains json\" \"id:1,phase:1,pass,nolog,ctl:requestBodyProcessor=JSON\"\n",
+        "SecRule REQUEST_HEADERS:Content-Type \"@contains xml\" \"id:2,phase:1,pass,nolog,ctl:requestBodyProcessor=XML\"\n",
+        "SecRule ARGS|ARGS_NAMES|REQUEST_COOKIES|XML:/*|XML://@* \"@contains evil\" \"id:10,phase:2,pass\"\n",
+        "SecRule REQBODY_ERROR \"!@eq 0\" \"id:11,phase:2,pass\"\n",
+    ))
+}
+
+#[test]
+fn what_is_over_a_limit_is_no_hiding_place() {
+    let rules = watchful();
+    let many = "a=1&".repeat(1_000);
+    let long = "n".repeat(5_000);
+    assert_eq!(ids(&rules, &get(&format!("/?{many}b=evil"))), [10, 11], "a query");
+    assert_eq!(ids(&rules, &get(&format!("/?{many}"))), Vec::<u64>::new(), "as many as there may be");
+    assert_eq!(ids(&rules, &get(&format!("/?{long}&b=evil"))), [10], "behind a long name");
+    assert_eq!(ids(&rules, &get(&format!("/?{long}evil"))), [10], "in a long name");
+    assert_eq!(ids(&rules, &form(&format!("{many}b=%65vil"))), [10], "a form");
+    assert_eq!(ids(&rules, &form(&format!("{many}%65vil=1"))), [10], "a name in a form");
+    assert_eq!(ids(&rules, &form(&format!("{long}&b=evil"))), [10], "behind a long name of a form");
+    let with = |kind, value: &str, body: &str| ids(&rules, &Request { target: "/", headers: &[(kind, value)], body });
+    let cookies = "a=1; ".repeat(1_000);
+    assert_eq!(with("Cookie", &format!("{cookies}b=evil"), ""), [10, 11], "cookies");
+    assert_eq!(with("Cookie", &cookies, ""), Vec::<u64>::new(), "as many cookies as there may be");
+    let elements = "1,".repeat(1_000);
+    assert_eq!(with("Content-Type", "application/json", &format!("[{elements}\"evil\"]")), [10], "JSON");
+    assert_eq!(with("Content-Type", "application/json", &format!("[{elements}{{\"evil\":1}}]")), [10], "a key in JSON");
+    let hostile = "\"'\",".repeat(10_001);
+    assert_eq!(
+        with("Content-Type", "application/json", &format!("[{hostile}\"evil\"]")),
+        [10, 11],
+        "more than people have"
+    );
+    assert_eq!(with("Content-Type", "application/json", "{\"a\" evil"), [10, 11], "what is no JSON");
+    assert_eq!(with("Content-Type", "text/xml", "<a></b><c>evil</c>"), [10, 11], "what is no XML");
+    let kind = "multipart/form-data; boundary=b";
+    let bad = "--b\r\nContent-Disposition: form-data; name=a\r\n\r\n1\r\n--b evil\r\n\r\nevil\r\n--b--\r\n";
+    assert_eq!(with("Content-Type", kind, bad), [10, 11], "what is no multipart");
+}
+
+/// Few bytes do not make many: each element of an array repeats the names of what it is in.
+#[test]
+fn names_have_a_bound_together() {
+    let rules = watchful();
+    let body = format!("{{\"{}\":[{}\"evil\"]}}", "k".repeat(4_000), "1,".repeat(989));
+    let request = Request { target: "/", headers: &[("Content-Type", "application/json")], body: &body };
+    let (_, transaction) = run(&rules, &request);
+    assert_eq!(transaction.left_out(), Some("names_bytes_max"));
+    let (kept, _) = transaction.state.values.costs();
+    assert!(kept < 256 << 10, "{kept} bytes are kept of {}", body.len());
+    assert_eq!(ids(&rules, &request), [10]);
+    // A limit that the operator raises raises what names may take.
+    let rules = load(
+        "SecArgumentsLimit 100000\nSecRule REQUEST_HEADERS:Content-Type \"@contains json\" \
+         \"id:1,phase:1,pass,nolog,ctl:requestBodyProcessor=JSON\"\n",
+    );
+    assert_eq!(run(&rules, &request).1.left_out(), None);
+}
+
+/// The same for what is compared with each other: no part has more headers than can be.
+#[test]
+fn many_part_headers_are_refused_early() {
+    let headers: String = (0..40).map(|number| format!("X{number}: a\r\n")).collect();
+    let body = format!("--b\r\nContent-Disposition: form-data; name=a\r\n{headers}\r\nevil\r\n--b--\r\n");
+    let headers = [("Content-Type", "multipart/form-data; boundary=b")];
+    let request = Request { target: "/", headers: &headers, body: &body };
+    assert_eq!(run(&watchful(), &request).1.request_fault(), Some("part_headers_max"));
+    assert_eq!(ids(&watchful(), &request), [10, 11]);
+}
+
+/// An operator looks once at a value that it does not match, however often it stands there.
+#[test]
+fn repeated_values_cost_little() {
+    let rules = load(
+        "SecRule ARGS \"@rx x[^y]*y\" \"id:1,phase:2,pass\"\nSecRule ARGS \"!@rx y\" \"id:2,phase:2,pass,nolog,setvar:tx.n=+1\"\n",
+    );
+    let value = "x".repeat(2_000);
+    let body = vec![format!("a={value}"); 900].join("&");
+    let (_, transaction) = run(&rules, &form(&body));
+    assert!(transaction.state.spent.bytes < 100_000, "{} bytes were looked at", transaction.state.spent.bytes);
+    assert_eq!(transaction.tx_number("n"), 900, "each that is not matched counts");
+}
+
 #[test]
 fn a_body_that_is_cut_is_no_error_of_its_parser() {
     let rules = load(concat!(
@@ -293,13 +378,13 @@ fn a_body_that_is_cut_is_no_error_of_its_parser() {
         let _ = transaction.request_end();
         (transaction.matches().map(|found| found.id()).collect::<Vec<_>>(), transaction.left_out())
     };
-    assert_eq!(run("{\"a\":\"evil", false), (vec![2], None));
+    assert_eq!(run("{\"a\":\"evil", false), (vec![2, 4], None));
     assert_eq!(run("{\"a\":\"evil", true), (vec![3, 4], Some("bytes_max")));
     assert_eq!(run("{\"a\":1}", true), (vec![3], Some("bytes_max")), "whole as it looks, it goes on");
     assert_eq!(run("{\"a\":1}", false), (vec![], None), "the flag is of one request");
     assert_eq!(run("{\"a\"]", true), (vec![2, 3], Some("bytes_max")), "wrong before the cut");
     let many = format!("[{}\"evil\"]", "0,".repeat(1_000));
-    assert_eq!(run(&many, false), (vec![], Some("arguments_max")));
+    assert_eq!(run(&many, false), (vec![4], Some("arguments_max")));
 }
 
 #[test]

@@ -77,6 +77,16 @@ impl Values {
         (self.bytes.len(), self.transformed_bytes)
     }
 
+    /// Bytes of memory.
+    pub(crate) fn memory(&self) -> usize {
+        let hits: usize = self.hits.iter().map(Hits::memory).sum();
+        self.bytes.capacity()
+            + self.out.capacity()
+            + self.values.capacity() * size_of::<Value>()
+            + self.memo.capacity() * size_of::<ValueId>()
+            + hits
+    }
+
     /// The number of the value with these bytes.
     pub(crate) fn intern(&mut self, bytes: &[u8]) -> ValueId {
         let hash = self.hasher.hash_one(bytes);

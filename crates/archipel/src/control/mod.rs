@@ -11,7 +11,7 @@ pub mod server;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use archipel_edge::{OriginStatus, TierStored};
+use archipel_edge::{Decide, OriginStatus, TierStored};
 use serde::{Deserialize, Serialize};
 
 /// Largest request body on the control socket in bytes.
@@ -115,6 +115,36 @@ pub struct EventsAnswer {
     pub lines: Vec<String>,
     /// For programs.
     pub events: serde_json::Value,
+}
+
+/// `POST /shield/status`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ShieldCall {
+    /// Only this zone.
+    pub zone: Option<String>,
+}
+
+/// `POST /shield/decide`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShieldDecideCall {
+    /// The rule: `zone/number`.
+    pub rule: String,
+    /// What is said of it.
+    pub decide: Decide,
+}
+
+/// Answer to `POST /shield/status`, and to `POST /shield/decide`, which tells of the rule alone.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ShieldAnswer {
+    /// For people.
+    pub text: String,
+    /// For programs.
+    pub status: serde_json::Value,
+    /// Why a restart would forget what was decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// `POST /firewall/limits`.

@@ -25,6 +25,7 @@ use super::{CONTROL_BODY_BYTES_MAX, ErrorAnswer, HandoverCall, purge};
 use crate::commands;
 use crate::files::CONTROL_SOCKET;
 use crate::rules;
+use crate::shield;
 use crate::up::running::Running;
 
 /// The control socket of this process, at its place in the state folder.
@@ -128,7 +129,7 @@ impl Calls {
         let wanted = match path.as_str() {
             "/status" | "/purges" => Method::GET,
             "/purge" | "/reload" | "/explain" | "/cache/inspect" | "/firewall/events" | "/firewall/limits"
-            | "/handover" => Method::POST,
+            | "/handover" | "/shield/status" | "/shield/decide" => Method::POST,
             _ => return Err((StatusCode::NOT_FOUND, format!("there is no {path} on the control socket"))),
         };
         if request.method != wanted {
@@ -147,6 +148,12 @@ impl Calls {
                 .and_then(|answer| json(&answer)),
             "/firewall/events" => rules::last_events(&running.node, &parse(&body)?)
                 .map_err(|error| (StatusCode::BAD_REQUEST, format!("{error:#}")))
+                .and_then(|answer| json(&answer)),
+            "/shield/status" => shield::answer(&running.node, &parse(&body)?)
+                .map_err(|error| (StatusCode::BAD_REQUEST, format!("{error:#}")))
+                .and_then(|answer| json(&answer)),
+            "/shield/decide" => shield::decided(&running.node, &parse(&body)?)
+                .map_err(|error| (StatusCode::NOT_FOUND, error.to_string()))
                 .and_then(|answer| json(&answer)),
             "/firewall/limits" => rules::limits_in_force(&running.node, &parse(&body)?)
                 .map_err(|error| (StatusCode::BAD_REQUEST, format!("{error:#}")))

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, bail};
 use archipel_config::Snapshot;
-use archipel_edge::{Node, server_settings};
+use archipel_edge::{KernelEnd, Node, server_settings};
 use archipel_transport::tls::server::TlsAcceptor;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -103,6 +103,7 @@ fn start(args: &UpArgs, plan: Plan, snapshot: Snapshot, state_dir: PathBuf) -> a
     // Whatever the node before has written by now is read.
     node.open_purges(&state_dir, predecessor.is_some());
     node.open_disk();
+    node.start_shield(&state_dir).context("no thread for the shield; is the limit of threads reached (ulimit -u)?")?;
     let count = workers::count(config.workers);
     let bound = sockets::open(&config.listeners, count, inherited)?;
     let admin_listener = open_admin(&plan, &config.admin, admin_sockets)?;
@@ -137,6 +138,7 @@ fn start(args: &UpArgs, plan: Plan, snapshot: Snapshot, state_dir: PathBuf) -> a
         let socket = ControlSocket::take_over(&state_dir).context("the control socket cannot be made")?;
         socket.serve(running.clone())
     };
+    running.node.open_kernel(running.listeners.iter().map(|(address, _)| *address).collect())?;
     let _ = told.running.set(running.clone());
     running.phase.advance(Phase::Serving);
     if let Some(predecessor) = predecessor {
@@ -327,7 +329,9 @@ async fn stop(mut started: Started, why: Why, int: &mut Signal) -> ExitCode {
     let running = started.running.clone();
     running.phase.advance(Phase::Draining);
     if why == Why::HandedOver {
+        running.node.close_kernel(KernelEnd::HandedOver);
         running.node.retire_purges();
+        running.node.retire_shield();
         close_disk(&running.node).await;
         started.admin.stop_accepting();
     } else {
@@ -345,6 +349,7 @@ async fn stop(mut started: Started, why: Why, int: &mut Signal) -> ExitCode {
         finished = drain_all(&running, why, drain) => finished,
         _ = int.recv() => {
             tracing::warn!("interrupted again: ending at once");
+            running.node.close_kernel(KernelEnd::Stop);
             started.control.remove();
             return ExitCode::from(130);
         }
@@ -353,7 +358,9 @@ async fn stop(mut started: Started, why: Why, int: &mut Signal) -> ExitCode {
         tracing::warn!("{} connections were still open and are cut", running.connections_open());
     }
     started.workers.end();
+    running.node.close_kernel(KernelEnd::Stop);
     close_disk(&running.node).await;
+    running.node.save_shield();
     running.node.flush_log();
     started.control.remove();
     tracing::info!("stopped");

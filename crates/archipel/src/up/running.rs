@@ -272,6 +272,8 @@ impl Running {
                 return Err(error).with_context(|| format!("the successor does not wait at {}", receiver.display()));
             }
         };
+        // The successor reads it once it has the sockets.
+        self.node.save_shield();
         let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner).len();
         let running = self.clone();
         // The answer must not wait for this: the successor reads the sockets after it.

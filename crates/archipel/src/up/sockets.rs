@@ -92,10 +92,7 @@ fn bind_first(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let bound = if address.port() == 0 {
         listen::bind(address)
     } else {
-        TcpListener::bind(address).and_then(|probe| {
-            drop(probe);
-            listen::bind(address)
-        })
+        listen::probe(address).and_then(|()| listen::bind(address))
     };
     bound.map_err(|error| anyhow::anyhow!("{}", cannot_listen(address, &error, owner(address).as_ref())))
 }

@@ -11,11 +11,14 @@ mod disk;
 mod firewall;
 mod floods;
 mod inspect;
+mod kernel;
 mod lifecycle;
 mod managed;
+mod managed_limits;
 mod origins;
 mod purge;
 mod rates;
+mod shield;
 mod site;
 mod slices;
 mod streams;
@@ -101,10 +104,13 @@ async fn run(wish: &Wish) -> anyhow::Result<usize> {
         firewall::TESTS,
         floods::TESTS,
         inspect::TESTS,
+        kernel::TESTS,
         lifecycle::TESTS,
         managed::TESTS,
+        managed_limits::TESTS,
         origins::TESTS,
         purge::TESTS,
+        shield::TESTS,
         rates::TESTS,
         slices::TESTS,
         streams::TESTS,

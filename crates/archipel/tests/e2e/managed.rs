@@ -85,7 +85,8 @@ async fn managed_rules_refuse_in_block_mode_only() -> Outcome {
     Ok(())
 }
 
-async fn events(node: &Node) -> anyhow::Result<String> {
+/// The firewall's events, as JSON.
+pub async fn events(node: &Node) -> anyhow::Result<String> {
     let dir = node.site.dir().display().to_string();
     let (status, out, err) =
         archipel_testkit::edge::run(Path::new(BINARY), &["firewall", "events", "--config", &dir, "--json"]).await?;
@@ -426,7 +427,6 @@ fn mistakes() -> Vec<(String, String, String)> {
         ("POST /text".to_owned(), "Content-Type: text/plain\r\n", "<script>alert(1)</script>"),
         ("POST /json".to_owned(), json, "{\"a\": {\"b\": [\"<script>alert(1)</script>\"]}}"),
         ("POST /name".to_owned(), json, "{\"a b, c\": \"<script>alert(1)</script>\"}"),
-        ("POST /broken".to_owned(), json, "{\"a\":"),
         (
             "POST /xml".to_owned(),
             "Content-Type: text/xml\r\n",

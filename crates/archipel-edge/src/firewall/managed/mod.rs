@@ -3,6 +3,7 @@
 //!
 //! Owns what of an exchange the engine is fed, and what its verdicts become. Must never decide what is an attack.
 
+mod budget;
 mod reply;
 mod sets;
 mod text;
@@ -12,7 +13,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use archipel_config::{FailPolicy, FirewallMode, LongerBodies, Skip};
+use archipel_config::{FirewallMode, LongerBodies, Skip};
 use archipel_transport::message::Reply;
 use archipel_transport::origin::OriginError;
 use archipel_waf::transaction::Action;
@@ -48,11 +49,12 @@ const SCRATCH_MAX: usize = 32;
 pub(crate) struct ManagedWorker {
     clock: Arc<WallClock>,
     scratch: Mutex<Vec<Scratch>>,
+    warnings: budget::Warnings,
 }
 
 impl Default for ManagedWorker {
     fn default() -> Self {
-        Self { clock: Arc::new(WallClock::new()), scratch: Mutex::default() }
+        Self { clock: Arc::new(WallClock::new()), scratch: Mutex::default(), warnings: budget::Warnings::default() }
     }
 }
 
@@ -253,22 +255,17 @@ fn conclude(
         Verdict::Continue => None,
     };
     record(ex, &tx, mode, interruption.as_ref(), score);
-    let exhausted = tx.is_exhausted();
-    for (rule, times) in tx.stopped() {
-        ex.count("managed_stopped", if exhausted { "budget" } else { "rule" });
-        tracing::warn!(zone = %zone.zone.name, rule, times, "a managed rule went over its budget and was stopped");
+    if let Some(fault) = tx.request_fault() {
+        ex.count("managed_unread", fault);
     }
+    let over_budget = budget::settle(ex, zone, managed, mode, &tx);
     ex.worker.managed.give_back(tx.into_scratch());
     if mode != FirewallMode::Block {
         return ControlFlow::Continue(());
     }
     match interruption {
         Some(interruption) => ControlFlow::Break(answer(ex, &interruption)),
-        None if exhausted && managed.settings.fail == FailPolicy::Closed => {
-            let message = "The firewall could not look at this request within its time.";
-            let failure = Failure::refusal(StatusCode::SERVICE_UNAVAILABLE, "managed_budget", message);
-            ControlFlow::Break(error_page::reply(ex, &failure))
-        }
+        None if over_budget => ControlFlow::Break(error_page::reply(ex, &budget::failure())),
         None => ControlFlow::Continue(()),
     }
 }
@@ -304,6 +301,7 @@ fn record(ex: &mut Exchange, tx: &Transaction, mode: FirewallMode, interruption:
 }
 
 fn answer(ex: &mut Exchange, interruption: &Interruption) -> Reply {
+    ex.decided().rule = interruption.rule.map(|rule| rule.to_string().into());
     let status = StatusCode::from_u16(interruption.status).unwrap_or(StatusCode::FORBIDDEN);
     if let Action::Redirect(to) = &interruption.action
         && let Ok(location) = HeaderValue::from_bytes(to)

@@ -17,7 +17,19 @@ SecRule REQUEST_HEADERS:Content-Type "@rx ^(?:application(?:/soap\+|/)|text/)xml
     "id:98900,phase:1,pass,nolog,t:none,t:lowercase,ctl:requestBodyProcessor=XML"
 SecRule REQUEST_HEADERS:Content-Type "@rx ^application/(?:[a-z0-9.-]+\+)?json" \
     "id:98901,phase:1,pass,nolog,t:none,t:lowercase,ctl:requestBodyProcessor=JSON"
+SecRule REQBODY_ERROR "!@eq 0" \
+    "id:98902,phase:2,deny,status:400,log,t:none,tag:'archipel/parser',severity:CRITICAL,\
+    msg:'The arguments or the body cannot be read: %{REQBODY_ERROR_MSG}'"
+SecRule MULTIPART_STRICT_ERROR "!@eq 0" \
+    "id:98903,phase:2,deny,status:400,log,t:none,tag:'archipel/parser',severity:CRITICAL,\
+    msg:'A multipart body that parsers read in different ways'"
+SecRule MULTIPART_UNMATCHED_BOUNDARY "@eq 1" \
+    "id:98904,phase:2,deny,status:400,log,t:none,tag:'archipel/parser',severity:CRITICAL,\
+    msg:'A multipart body with a line that may be a boundary'"
 "#;
+
+/// The rules that refuse what could not be read.
+const STRICT: &str = "98902-98904";
 
 /// What comes before the rule sets.
 pub(super) fn before(rules: &ManagedRules) -> String {
@@ -25,6 +37,7 @@ pub(super) fn before(rules: &ManagedRules) -> String {
     let on = |yes: bool| if yes { "On" } else { "Off" };
     // What a verdict leads to is decided outside, so that one compiled set serves both modes.
     line(&mut text, format_args!("SecRuleEngine On"));
+    line(&mut text, format_args!("SecArgumentsLimit {}", rules.arguments_max));
     line(&mut text, format_args!("SecRequestBodyAccess {}", on(rules.request_body_bytes_max > 0)));
     // What is fed is cut before: the engine's own limits are one byte above, so that they never decide.
     let limit = rules.request_body_bytes_max + 1;
@@ -79,8 +92,11 @@ fn exclude(text: &mut String, number: usize, exclusion: &ManagedExclusion, built
         add("Tag", tag);
     }
     if exclusion.rules.is_none() && exclusion.tags.is_none() {
-        // Those that write here are not excluded: it is they who exclude.
+        // Those that write here are not excluded, as it is they who exclude; but those that refuse are.
         add("Id", "100000-999999999");
+        if targets.is_empty() {
+            add("Id", STRICT);
+        }
     }
     let _ = match &exclusion.path {
         Some(path) => writeln!(

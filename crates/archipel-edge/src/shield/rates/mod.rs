@@ -332,7 +332,8 @@ fn exceeded(ex: &mut Exchange, rule: &Rule, standing: &Standing) -> Option<Reply
         };
         event::record(ex, finding, FirewallMode::Block);
     }
-    if rule.key.by_address && !matches!(rule.does, Does::Log) {
+    // People meet challenges: being shown one is no offence.
+    if rule.key.by_address && matches!(rule.does, Does::Block(..)) {
         offences::note(ex, Why::Limited);
     }
     let reply = match &rule.does {

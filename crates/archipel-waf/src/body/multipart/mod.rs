@@ -113,6 +113,8 @@ pub(super) struct Multipart {
     boundaries: usize,
     files: usize,
     left_out: Option<BodyError>,
+    /// The parts over their number, which are told together.
+    late: Vec<u8>,
     complete: bool,
     begun: bool,
     /// The first fault that spoiled a part.
@@ -139,6 +141,7 @@ impl Multipart {
             boundaries: 0,
             files: 0,
             left_out: None,
+            late: Vec::new(),
             complete: false,
             begun: false,
             fault: None,
@@ -159,6 +162,7 @@ impl Multipart {
     pub(super) fn finish(&mut self, sink: &mut impl Sink) -> Result<(), BodyError> {
         self.content_type?;
         let read = self.end(sink);
+        self.tell_late(sink);
         self.flags.error |= read.is_err();
         read
     }
@@ -168,8 +172,15 @@ impl Multipart {
         self.content_type?;
         let read = if self.begun && !self.complete { self.cut_line(sink) } else { Ok(()) };
         let read = read.and(self.fault.map_or(Ok(()), |fault| Err(fault.into())));
+        self.tell_late(sink);
         self.flags.error |= read.is_err();
         read
+    }
+
+    fn tell_late(&mut self, sink: &mut impl Sink) {
+        if !self.late.is_empty() {
+            sink.argument(b"", &std::mem::take(&mut self.late));
+        }
     }
 
     pub(super) fn left_out(&self) -> Option<&BodyError> {
@@ -236,14 +247,15 @@ impl Multipart {
                 }
             }
             Stage::Data => part.data(line, &self.limits)?,
-            Stage::Spoiled | Stage::LeftOut => {}
+            Stage::Spoiled => {}
+            Stage::LeftOut => self.late.extend_from_slice(line),
         }
         if part.is_new_file() {
             self.files += 1;
             if self.files > self.limits.files_max {
                 self.flags.file_limit_exceeded = true;
+                // It is told like the others: there are no more of them than parts.
                 self.left_out.get_or_insert(BodyError::Files(self.limits.files_max));
-                (part.stage, part.data_seen) = (Stage::LeftOut, true);
             }
         }
         Ok(())
@@ -357,6 +369,9 @@ impl Multipart {
             return Ok(());
         };
         let in_headers = part.stage == Stage::Headers;
+        if part.stage == Stage::LeftOut {
+            self.late.extend_from_slice(&line);
+        }
         let read = if is_boundary { Ok(()) } else { part.cut(&line, &self.limits) };
         self.flags.invalid_part |= !part.end(sink) && !in_headers;
         read

@@ -102,7 +102,13 @@ impl Part {
             self.lines.push(line.to_vec());
             return Err(MultipartError::HeaderZero.into());
         }
-        if is_space(line[0]) { Ok(self.continue_header(line, flags)?) } else { Ok(self.new_header(line)?) }
+        if is_space(line[0]) {
+            return Ok(self.continue_header(line, flags)?);
+        }
+        if self.lines.len() == limits.part_headers_max {
+            return Err(BodyError::PartHeaderLines(limits.part_headers_max));
+        }
+        Ok(self.new_header(line)?)
     }
 
     fn continue_header(&mut self, line: &[u8], flags: &mut MultipartFlags) -> Result<(), MultipartError> {
