@@ -73,7 +73,7 @@ settings! {
         settings {
             /// "off" leaves the limits of the node alone in force; "log" finds attacks and says what it would refuse; "automatic" refuses
             /// it while the attack lasts; "under_attack" challenges every visitor besides.
-            mode: ShieldMode = Words::new(), ShieldMode::Automatic;
+            mode: ShieldMode = Words::new(), ShieldMode::Log;
             /// Requests a second to this zone from one address (IPv6: from one /64), besides the node's limit. 0 leaves it to the node's.
             address_rate: u32 = Count(0, 1_000_000), 0;
             /// Requests that one address may send to this zone at once after a pause; 0 is five seconds' worth.

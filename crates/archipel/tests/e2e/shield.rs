@@ -197,7 +197,8 @@ fn flood(node: &Node, network: u8) -> anyhow::Result<Load> {
 async fn scene(label: &str, node: &[&str], zone: &[&str]) -> anyhow::Result<(SlowOrigin, Node)> {
     let origin = SlowOrigin::start(Duration::from_millis(100), "no-store").await?;
     let exempt = if node.is_empty() { &["shield.exempt = []"] } else { node };
-    let zone = [&["origin.connections_max = 24", "origin.retries_max = 0"], zone].concat();
+    let mode = if zone.is_empty() { &["shield.mode = \"automatic\""] } else { zone };
+    let zone = [&["origin.connections_max = 24", "origin.retries_max = 0"], mode].concat();
     let node = Node::start(label, origin.address, exempt, &zone).await?;
     Ok((origin, node))
 }
@@ -354,7 +355,7 @@ async fn shield_in_log_mode_says_what_it_would_do() -> Outcome {
 /// Ten times the visitors for what the cache has.
 async fn shield_lets_a_crowd_in() -> Outcome {
     let origin = SlowOrigin::start(Duration::from_millis(20), "max-age=600").await?;
-    let node = Node::start("crowd", origin.address, &["shield.exempt = []"], &[]).await?;
+    let node = Node::start("crowd", origin.address, &["shield.exempt = []"], &["shield.mode = \"automatic\""]).await?;
     let people = visitors(&node)?;
     calm(&node).await?;
     let crowd = Load::start(&node, 4, 300, Duration::from_millis(500), visitor)?;
