@@ -48,8 +48,6 @@ pub struct Worker {
     pub(crate) pool: Arc<Pool>,
     /// What evaluates managed rules.
     pub(crate) managed: ManagedWorker,
-    /// Which of the workers it is.
-    pub(crate) index: usize,
     ids: Ids,
 }
 
@@ -65,7 +63,6 @@ impl Worker {
             traces,
             managed: ManagedWorker::default(),
             ids: Ids::new(),
-            index: node.shield.enlist(),
             node,
         })
     }

@@ -20,6 +20,7 @@ use crate::exchange::Exchange;
 use crate::firewall::event::shown;
 use crate::geo::Place;
 use crate::hit_table;
+use crate::shield::limits::Bits;
 
 /// Names of header fields, and of query parameters, that are looked at.
 const NAMES_MAX: usize = 32;
@@ -72,7 +73,7 @@ impl<'a> Looking<'a> {
             Feature::Protocol => self.hash(self.protocol().as_bytes()),
             Feature::HeaderOrder => self.hash_all(self.field_names().map(|name| name.as_str().as_bytes())),
             Feature::UserAgent => self.hash(asked.headers.get(USER_AGENT).map_or(b"", |value| value.as_bytes())),
-            Feature::Network => self.hash(&network(self.ex.client)),
+            Feature::Network => self.hash(&Bits::of(self.ex.client).network.to_be_bytes()),
             Feature::Asn => self.place().asn?,
             Feature::Country => {
                 if !self.ex.live.geo.knows_countries() {
@@ -187,29 +188,9 @@ fn path_of(target: &str) -> &str {
     target.split('?').next().unwrap_or("/")
 }
 
+/// Of an IPv6 address the /64, as in all budgets: one machine has all of it.
 fn address(seed: &FixedState, client: IpAddr) -> u64 {
-    let mut hasher = seed.build_hasher();
-    match client.to_canonical() {
-        IpAddr::V4(four) => hasher.write_u32(four.into()),
-        IpAddr::V6(six) => hasher.write(&six.octets()),
-    }
-    hasher.finish()
-}
-
-/// The /24 or /48 of an address, with its length, so that the two are never equal.
-fn network(client: IpAddr) -> [u8; 7] {
-    let mut bytes = [0; 7];
-    match client.to_canonical() {
-        IpAddr::V4(four) => {
-            bytes[0] = 4;
-            bytes[1..4].copy_from_slice(&four.octets()[..3]);
-        }
-        IpAddr::V6(six) => {
-            bytes[0] = 6;
-            bytes[1..].copy_from_slice(&six.octets()[..6]);
-        }
-    }
-    bytes
+    seed.hash_one(Bits::of(client).address)
 }
 
 fn network_word(client: IpAddr) -> String {

@@ -70,11 +70,12 @@ fn under_attack(ex: &mut Exchange) -> ControlFlow<Reply> {
     }
 }
 
-/// What mitigation rules and the mode would do, without counting anything.
+/// What block lists, mitigation rules and the mode would do, without counting anything.
 pub(crate) fn explain(ex: &mut Exchange) -> ControlFlow<Reply> {
     if is_exempt(ex) {
         return ControlFlow::Continue(());
     }
+    block_lists(ex)?;
     detect::judge(ex)?;
     under_attack(ex)
 }

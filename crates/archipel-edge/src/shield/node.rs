@@ -36,7 +36,6 @@ const SAVE: Duration = Duration::from_secs(300);
 pub(crate) struct Shield {
     seed: Arc<AtomicU64>,
     workers: usize,
-    enlisted: AtomicUsize,
     zones: Mutex<HashMap<u32, Arc<ZoneShield>>>,
     /// Percent of the processors' time in the last tick.
     pub(super) cpu_percent: AtomicU32,
@@ -59,7 +58,6 @@ impl Default for Shield {
         Self {
             seed: Arc::new(AtomicU64::new(crate::node::random())),
             workers: cores(),
-            enlisted: AtomicUsize::new(0),
             zones: Mutex::default(),
             cpu_percent: AtomicU32::new(0),
             unwatched: AtomicU64::new(0),
@@ -83,11 +81,6 @@ pub(super) fn now_ms() -> u64 {
 }
 
 impl Shield {
-    /// The number of a new worker.
-    pub(crate) fn enlist(&self) -> usize {
-        self.enlisted.fetch_add(1, Ordering::Relaxed)
-    }
-
     /// The shield of a zone: the one that it had, or a new one. None where the zone wants none.
     pub(crate) fn zone(&self, zone: &Zone) -> Option<Arc<ZoneShield>> {
         if zone.shield.mode == ShieldMode::Off {

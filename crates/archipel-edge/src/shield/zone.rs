@@ -153,7 +153,7 @@ impl ZoneShield {
 
     fn shard(&self, ex: &Exchange) -> &Shard {
         // More threads than there were to be share.
-        &self.shards[ex.worker.index % self.shards.len()]
+        &self.shards[ex.worker.number % self.shards.len()]
     }
 
     pub(super) fn watch(&self) -> MutexGuard<'_, Watch> {
@@ -269,7 +269,7 @@ impl UnderWay {
     pub(crate) fn begin(ex: &Exchange) -> Self {
         let zone = ex.zone.as_ref().and_then(|zone| zone.shield.clone());
         let zone = zone.map(|zone| {
-            let at = ex.worker.index % zone.shards.len();
+            let at = ex.worker.number % zone.shards.len();
             zone.shards[at].asked.fetch_add(1, Ordering::Relaxed);
             (zone, at)
         });
